@@ -1,0 +1,203 @@
+"""The words of the node: frozen types and the states things go through."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class StudyState(enum.StrEnum):
+    """Of a study, and of each of its series."""
+
+    RECEIVING = "receiving"
+    """Instances may still come."""
+    COMPLETE = "complete"
+    """Quiet, and no association feeds it. A late instance: receiving again, next revision."""
+
+
+class JobState(enum.StrEnum):
+    """Of one pipeline on one input. The words of UPS (PS3.4 table CC.1.1-1), and one of ours."""
+
+    SCHEDULED = "scheduled"
+    IN_PROGRESS = "in_progress"
+    """A worker holds its lease."""
+    COMPLETED = "completed"
+    """Its objects and their deliveries are in the ledger."""
+    CANCELED = "canceled"
+    """By a person, or superseded by a later revision before it finished."""
+    QUARANTINED = "quarantined"
+    """Waits for a person: failed too often, or its result failed the publish gate."""
+
+
+OPEN_JOB_STATES = (JobState.SCHEDULED, JobState.IN_PROGRESS)
+
+
+class Outcome(enum.StrEnum):
+    """What a completed job says."""
+
+    FOUND = "found"
+    NOTHING_FOUND = "nothing_found"
+    COULD_NOT_LOOK = "could_not_look"
+
+
+class DeliveryState(enum.StrEnum):
+    """Of one object on its way to one destination."""
+
+    PENDING = "pending"
+    """Not yet accepted by the destination; tried for ever."""
+    SENT = "sent"
+    """Accepted (0x0000, a warning, or a duplicate)."""
+    COMMITTED = "committed"
+    """The destination has taken safekeeping (PS3.4 annex J)."""
+    REFUSED = "refused"
+    """The destination said no; a person decides."""
+    CANCELED = "canceled"
+    """A person decided not to send it."""
+
+
+class Priority(enum.IntEnum):
+    """Lower goes first."""
+
+    STAT = 0
+    ROUTINE = 5
+
+
+@dataclass(frozen=True)
+class ReceivedInstance:
+    """One instance that passed the gate and is durable in the spool.
+
+    Attributes:
+        digest: SHA-256 of the data set as received, without the file meta group (hex).
+        path: Of the Part 10 file, relative to the spool.
+        own_result: Made by this software (PS3.3 C.12.1.1.1 device UID); never analysed again.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_uid: str
+    study_uid: str
+    modality: str
+    transfer_syntax_uid: str
+    digest: str
+    path: str
+    size_bytes: int
+    calling_ae: str
+    association_id: str
+    own_result: bool = False
+
+
+class Receipt(enum.Enum):
+    """What the ledger made of a received instance."""
+
+    NEW = "new"
+    RESENT = "resent"
+    """Same UID, same bytes: nothing to do."""
+    CONFLICT = "conflict"
+    """Same UID, other bytes: the first is kept, the second set aside for a person."""
+
+
+@dataclass(frozen=True)
+class SeriesKey:
+    """One series of one study."""
+
+    study_uid: str
+    series_uid: str
+
+
+@dataclass(frozen=True)
+class CompletedSeries:
+    """A series the completer has just closed, or that routing looks at again."""
+
+    study_uid: str
+    series_uid: str
+    modality: str
+    revision: int
+
+
+@dataclass(frozen=True)
+class StoredInstance:
+    """What later stages need to know of an instance in the spool."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    digest: str
+    path: str
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """A job to be: what it is derived from, and where its result goes.
+
+    Attributes:
+        id: ``derived_uuid`` of everything that makes the result this result (32 hex digits).
+        input_digest: SHA-256 over the sorted (SOP Instance UID, digest) of its instances.
+        model_sha256: Digest of the model's weights.
+        send_to: Names of destinations.
+    """
+
+    id: str
+    study_uid: str
+    series_uid: str
+    revision: int
+    pipeline: str
+    pipeline_version: str
+    model_sha256: str
+    parameters: str
+    input_digest: str
+    priority: Priority
+    deadline_s: float
+    send_to: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A claimed job. Every write about it carries ``token``; a stale one changes nothing.
+
+    Attributes:
+        attempt: 1 for the first.
+        first_started_at: When its first attempt began, seconds since the epoch; the content
+            date of its objects, so that a later attempt makes the same bytes.
+        supersedes: Id of the completed job whose result this one replaces, if any.
+    """
+
+    job: PlannedJob
+    token: str
+    attempt: int
+    first_started_at: float
+    supersedes: str | None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One result object on disk. Sent byte for byte, never encoded again."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    job_id: str
+    role: str
+    path: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class DueDelivery:
+    """One object that a destination shall get now."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    destination: str
+    path: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """One storage commitment request: its transaction and the objects asked for."""
+
+    transaction_uid: str
+    destination: str
+    references: tuple[tuple[str, str], ...]
+    """(SOP Class UID, SOP Instance UID) of each."""

@@ -1,0 +1,96 @@
+"""Every error the node raises on purpose, as one tree.
+
+NodeError
+├── ConfigError          the operator must edit a file; never retried
+├── UsageError           the caller asked for something that is not there
+├── RejectedInstance     the sender must change something; carries a DIMSE status
+├── BrokerAway           the bell cannot be rung; the ledger rings again
+├── LeaseLost            another worker holds the job now; what this one made is discarded
+├── ModelFailed          the model crashed, hung or ran out of memory; retried, then quarantined
+├── GateClosed           a result contradicts its source; goes to a person, never to the PACS
+└── DeliveryError
+    ├── PeerUnreachable  network or association failure; retried for ever with back-off
+    ├── PeerBusy         the PACS is out of resources (0xA7xx); retried for ever with back-off
+    └── PeerRefused      the PACS said no and will say no again; a person decides
+
+"Could not look" is not an error: it is a result (``pipelines.contract.CouldNotLook``).
+"""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """Base of all expected errors: ``what`` happened and what to ``do`` about it."""
+
+    retry: bool = False
+
+    def __init__(self, what: str, *, do: str) -> None:
+        super().__init__(f"{what} {do}")
+        self.what, self.do = what, do
+
+
+class ConfigError(NodeError):
+    """The operator must edit a file."""
+
+
+class UsageError(NodeError):
+    """The caller asked for something that is not there."""
+
+
+class RejectedInstance(NodeError):
+    """The sender must change something; ``status`` is the DIMSE answer (PS3.4 table B.2-1)."""
+
+    def __init__(self, what: str, *, do: str, status: int) -> None:
+        super().__init__(what, do=do)
+        self.status = status
+
+
+class BrokerAway(NodeError):
+    """The broker does not answer. Nothing is lost: work is found in the ledger."""
+
+    retry = True
+
+
+class LeaseLost(NodeError):
+    """The job belongs to another worker now, or was canceled."""
+
+
+class ModelFailed(NodeError):
+    """The inference process crashed, hung or ran out of memory."""
+
+    retry = True
+
+
+class GateClosed(NodeError):
+    """A result object contradicts its source or itself. ``problems`` are sentences."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(
+            "The result failed the publish gate: " + " ".join(problems),
+            do="Do not use it. Keep the job for the pipeline's maker; retry after a fix.",
+        )
+        self.problems = problems
+
+
+class DeliveryError(NodeError):
+    """One instance could not be handed over."""
+
+
+class PeerUnreachable(DeliveryError):
+    """No network, no association, or the association broke."""
+
+    retry = True
+
+
+class PeerBusy(DeliveryError):
+    """The peer is out of resources for now."""
+
+    retry = True
+
+
+class PeerRefused(DeliveryError):
+    """The peer refused and will refuse again; ``status`` is the DIMSE status, if one came."""
+
+    def __init__(self, what: str, *, do: str, status: int | None = None) -> None:
+        super().__init__(what, do=do)
+        self.status = status

@@ -1,0 +1,319 @@
+"""The TOML file as types. The only reader of configuration files and of the environment.
+
+Every default works on a fresh machine; a misspelt key is an error, not a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydicom.datadict import tag_for_keyword
+
+from node.errors import ConfigError
+
+AETitle = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$"
+    ),
+]
+"""VR AE: 1 to 16 printable ASCII characters without backslash (PS3.5 section 6.2)."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,16}$")]
+Patterns = Mapping[str, str | tuple[str, ...]]
+
+SEARCH_PATH = (Path("radnode.toml"), Path("/etc/radnode/radnode.toml"))
+CONFIG_VARIABLE = "RADNODE_CONFIG"
+
+
+class Section(BaseModel):
+    """One table of the file: closed and frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listen(Section):
+    """The C-STORE listener."""
+
+    ae_title: AETitle = "RADNODE"
+    host: str = "0.0.0.0"  # noqa: S104 - scanners are on other hosts; accept_from limits them
+    port: Port = 11112
+    processes: int = Field(default=1, ge=1, le=64)
+    """Listener processes that share the port (SO_REUSEPORT)."""
+    accept_from: dict[AETitle, str | tuple[str, ...]] = Field(default_factory=dict)
+    """Calling AE title -> address or network (10.0.4.0/24) it may come from; empty: anyone."""
+    maximum_associations: int = Field(default=50, ge=1)
+    """Per listener process."""
+    maximum_pdu_bytes: int = Field(default=262_144, ge=4096, le=1 << 20)
+    network_timeout_s: float = Field(default=60.0, gt=0)
+    """An association that says nothing for this long is aborted."""
+    accept_deflated: bool = False
+    """Deflated transfer syntaxes: small on the wire, unbounded in memory."""
+
+    @field_validator("accept_from")
+    @classmethod
+    def _addresses_are_networks(
+        cls, value: dict[str, str | tuple[str, ...]]
+    ) -> dict[str, str | tuple[str, ...]]:
+        for addresses in value.values():
+            for address in (addresses,) if isinstance(addresses, str) else addresses:
+                ip_network(address, strict=False)
+        return value
+
+    def networks_of(self, calling_ae: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Return the networks ``calling_ae`` may call from; empty if it may not call at all."""
+        addresses = self.accept_from.get(calling_ae, ())
+        return tuple(
+            ip_network(address, strict=False)
+            for address in ((addresses,) if isinstance(addresses, str) else addresses)
+        )
+
+
+class Spool(Section):
+    """Limits of the disk that received instances lie on."""
+
+    minimum_free_bytes: int = Field(default=1_000_000_000, ge=0)
+    """Below this much free space new associations are refused and C-STORE answers 0xA700."""
+
+
+class Quiet(Section):
+    """How long nothing must come before a series, or the whole study, counts as complete."""
+
+    series_s: float | None = Field(default=None, ge=0)
+    study_s: float | None = Field(default=None, ge=0)
+
+
+class Complete(Section):
+    """When a series and a study count as complete."""
+
+    series_s: float = Field(default=10.0, ge=0)
+    study_s: float = Field(default=60.0, ge=0)
+    modality: dict[Modality, Quiet] = Field(default_factory=dict)
+    """Other times for some modalities."""
+
+    def series_quiet_s(self, modality: str) -> float:
+        """Return the quiet time of a series of ``modality``."""
+        own = self.modality.get(modality)
+        return self.series_s if own is None or own.series_s is None else own.series_s
+
+    def study_quiet_s(self, modality: str) -> float:
+        """Return the quiet time that a series of ``modality`` asks of its study."""
+        own = self.modality.get(modality)
+        return self.study_s if own is None or own.study_s is None else own.study_s
+
+
+class Work(Section):
+    """The workers."""
+
+    processes: int = Field(default=1, ge=1, le=64)
+    """Worker processes on this host; one per device."""
+    memory_bytes: int = Field(default=16_000_000_000, ge=1_000_000_000)
+    """Address space an inference process may use before its job fails."""
+    jobs_per_process: int = Field(default=200, ge=1)
+    """After this many jobs the inference process is replaced, between jobs."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of an inference process; 0: as many as there are cores."""
+
+
+class DimseDestination(Section):
+    """A PACS that is sent to by C-STORE."""
+
+    kind: Literal["dimse"]
+    ae_title: AETitle
+    host: str
+    port: Port
+    commit: bool = True
+    """Ask for storage commitment; a delivery is finished only when the PACS confirmed it."""
+    calling_ae_title: AETitle | None = None
+    """Call with another AE title than ``listen.ae_title``."""
+    timeout_s: float = Field(default=30.0, gt=0)
+    commit_timeout_s: float = Field(default=600.0, gt=0)
+    """After this long without an answer, commitment is asked for again."""
+
+
+class FolderDestination(Section):
+    """A folder that result objects are copied to."""
+
+    kind: Literal["folder"]
+    path: Path
+
+
+Destination = Annotated[DimseDestination | FolderDestination, Field(discriminator="kind")]
+
+
+class Route(Section):
+    """Which series go through which pipelines, and where the results go."""
+
+    name: str = ""
+    match: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    """Attribute keyword -> pattern or alternatives; ``*``, ``?``, and a leading ``!`` only."""
+    run: tuple[Name, ...] = ()
+    send_to: tuple[Name, ...] = ()
+    priority: Literal["stat", "routine"] = "routine"
+
+    @field_validator("match")
+    @classmethod
+    def _keywords_exist(
+        cls, value: dict[str, str | tuple[str, ...]]
+    ) -> dict[str, str | tuple[str, ...]]:
+        known = {"CallingAETitle"}
+        unknown = [k for k in value if k not in known and tag_for_keyword(k) is None]
+        if unknown:
+            raise ValueError(f"no DICOM attribute has the keyword {', '.join(unknown)}")
+        return value
+
+
+class Settings(Section):
+    """The whole file."""
+
+    data: Path = Path("radnode-data")
+    """Spool, results, SQLite, logs: the only folder to back up."""
+    database: str = "sqlite"
+    """``sqlite``, or ``postgresql://user:password@host/name``."""
+    broker: str = "embedded"
+    """``embedded``, or ``redis://`` / ``rediss://`` / ``unix:///path``."""
+    listen: Listen = Listen()
+    spool: Spool = Spool()
+    complete: Complete = Complete()
+    work: Work = Work()
+    destinations: dict[Name, Destination] = Field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if value != "sqlite" and not value.startswith(("postgresql://", "postgresql+psycopg://")):
+            raise ValueError('must be "sqlite" or a postgresql:// address')
+        return value
+
+    @field_validator("broker")
+    @classmethod
+    def _known_broker(cls, value: str) -> str:
+        if value != "embedded" and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError('must be "embedded" or a redis://, rediss:// or unix:// address')
+        return value
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Settings:
+        for number, route in enumerate(self.routes, start=1):
+            missing = [name for name in route.send_to if name not in self.destinations]
+            if missing:
+                raise ValueError(
+                    f"routes[{number}].send_to names {', '.join(missing)}, "
+                    "which is not under [destinations]"
+                )
+        return self
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where received instances lie."""
+        return self.data / "spool"
+
+    @property
+    def artifact_folder(self) -> Path:
+        """Where result objects lie."""
+        return self.data / "artifacts"
+
+    @property
+    def work_folder(self) -> Path:
+        """Where a worker's inference process writes before the publish gate."""
+        return self.data / "work"
+
+    @property
+    def run_folder(self) -> Path:
+        """Sockets and locks of running processes."""
+        return self.data / "run"
+
+    @property
+    def log_folder(self) -> Path:
+        """One file per role, JSON lines."""
+        return self.data / "logs"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy's address of the ledger."""
+        if self.database == "sqlite":
+            return f"sqlite:///{self.data.resolve() / 'ledger.sqlite'}"
+        return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def destination(self, name: str) -> DimseDestination | FolderDestination:
+        """Return the destination called ``name``.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        try:
+            return self.destinations[name]
+        except KeyError:
+            known = ", ".join(sorted(self.destinations)) or "none"
+            raise ConfigError(
+                f"No destination is called '{name}'.",
+                do=f"Add [destinations.{name}] to radnode.toml, or use one of: {known}.",
+            ) from None
+
+
+def find_config(explicit: Path | None = None) -> Path | None:
+    """Return the file to read: ``--config``, ``RADNODE_CONFIG``, ``./radnode.toml``, ``/etc``.
+
+    None means: there is no file, use the defaults.
+
+    Raises:
+        ConfigError: A file was named and is not there.
+    """
+    named = explicit or (Path(v) if (v := os.environ.get(CONFIG_VARIABLE)) else None)
+    if named is not None:
+        if not named.is_file():
+            raise ConfigError(
+                f"There is no configuration file {named}.",
+                do="Check --config and RADNODE_CONFIG, or run 'radnode init' to write one.",
+            )
+        return named
+    return next((path for path in SEARCH_PATH if path.is_file()), None)
+
+
+def load_settings(explicit: Path | None = None) -> Settings:
+    """Read the configuration.
+
+    A relative ``data`` folder is taken from the folder of the file it stands in.
+
+    Raises:
+        ConfigError: The file is missing, not TOML, or says something that is not allowed.
+    """
+    path = find_config(explicit)
+    if path is None:
+        return Settings()
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+        settings = Settings.model_validate(table)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}.", do="Mend that line.") from error
+    except ValidationError as error:
+        what = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise ConfigError(f"{path}: {what}.", do="Mend these keys.") from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}.", do="Check its permissions."
+        ) from error
+    if settings.data.is_absolute():
+        return settings
+    return settings.model_copy(update={"data": path.resolve().parent / settings.data})

@@ -1,0 +1,391 @@
+"""Jobs, their leases, and the bells that announce them.
+
+scheduled ──claim──▶ in_progress ──finish──▶ completed
+    ▲                    │  │
+    │◀──fail, release────┘  └──third failure, closed gate──▶ quarantined ──retry by a person──▶ scheduled
+    └── an expired lease is claimed again ──                     canceled: by a person, or superseded
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, insert, or_, select, update
+
+from node.clock import database_now
+from node.domain import OPEN_JOB_STATES, JobState, Lease, Outcome, PlannedJob, Priority
+from node.errors import LeaseLost
+from node.store import events
+from node.store.statements import insert_if_new, insert_or_update
+from node.store.tables import job, outbox, worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Row
+
+LEASE_S = 60.0
+MAXIMUM_ATTEMPTS = 3
+FORGOTTEN_S = 30.0
+"""A job that waits for longer than this may have lost its bell."""
+
+
+# --- planning --------------------------------------------------------------------------------
+
+
+def plan(db: Connection, planned: PlannedJob) -> bool:
+    """Record a job and the bell announcing it. False if it was planned before.
+
+    Earlier jobs of the same pipeline on the same series are superseded: canceled where they
+    are not finished, named as the predecessor where they are.
+    """
+    row = {
+        "id": planned.id,
+        "study_uid": planned.study_uid,
+        "series_uid": planned.series_uid,
+        "revision": planned.revision,
+        "pipeline": planned.pipeline,
+        "pipeline_version": planned.pipeline_version,
+        "model_sha256": planned.model_sha256,
+        "parameters": planned.parameters,
+        "input_digest": planned.input_digest,
+        "send_to": " ".join(planned.send_to),
+        "priority": int(planned.priority),
+        "deadline_s": planned.deadline_s,
+        "state": JobState.SCHEDULED.value,
+        "attempts": 0,
+        "next_attempt_at": database_now(),
+        "planned_at": database_now(),
+    }
+    if not insert_if_new(db, job, row):
+        return False
+    _supersede(db, planned)
+    db.execute(insert(outbox).values(job_id=planned.id))
+    events.record(
+        db,
+        "job_scheduled",
+        study_uid=planned.study_uid,
+        job_id=planned.id,
+        subject=planned.pipeline,
+        detail=f"revision {planned.revision}",
+    )
+    return True
+
+
+def _supersede(db: Connection, planned: PlannedJob) -> None:
+    earlier = and_(
+        job.c.study_uid == planned.study_uid,
+        job.c.series_uid == planned.series_uid,
+        job.c.pipeline == planned.pipeline,
+        job.c.id != planned.id,
+    )
+    unfinished = db.execute(
+        update(job)
+        .where(earlier, job.c.state.in_(OPEN_JOB_STATES))
+        .values(
+            state=JobState.CANCELED.value,
+            lease_token=None,
+            finished_at=database_now(),
+            what="A later revision of the series replaced this job before it finished.",
+            do="Nothing: the later job reports on the whole series.",
+        )
+        .returning(job.c.id)
+    ).scalars()
+    for job_id in unfinished:
+        events.record(db, "job_superseded", study_uid=planned.study_uid, job_id=job_id)
+    predecessor = (
+        select(job.c.id)
+        .where(earlier, job.c.state == JobState.COMPLETED)
+        .order_by(job.c.planned_at.desc())
+        .limit(1)
+    )
+    found = db.execute(predecessor).scalar_one_or_none()
+    if found is not None:
+        db.execute(update(job).where(job.c.id == planned.id).values(supersedes=found))
+
+
+# --- ringing ---------------------------------------------------------------------------------
+
+
+def unrung(db: Connection, limit: int = 100) -> tuple[tuple[int, str], ...]:
+    """Return (sequence, job id) of bells not yet handed to the broker, oldest first."""
+    rows = db.execute(
+        select(outbox.c.sequence, outbox.c.job_id)
+        .where(outbox.c.sent_at.is_(None))
+        .order_by(outbox.c.sequence)
+        .limit(limit)
+    )
+    return tuple((row.sequence, row.job_id) for row in rows)
+
+
+def mark_rung(db: Connection, sequences: Sequence[int]) -> None:
+    """Note that the broker has these bells."""
+    db.execute(
+        update(outbox).where(outbox.c.sequence.in_(sequences)).values(sent_at=database_now())
+    )
+
+
+def forgotten(db: Connection, limit: int = 100) -> tuple[str, ...]:
+    """Return ids of jobs that wait for so long that their bell must have been lost."""
+    long_ago = database_now() - FORGOTTEN_S
+    rows = db.execute(
+        select(job.c.id)
+        .where(
+            or_(
+                and_(job.c.state == JobState.SCHEDULED, job.c.next_attempt_at < long_ago),
+                and_(job.c.state == JobState.IN_PROGRESS, job.c.lease_until < database_now()),
+            )
+        )
+        .order_by(job.c.priority, job.c.planned_at)
+        .limit(limit)
+    )
+    return tuple(rows.scalars())
+
+
+# --- working ---------------------------------------------------------------------------------
+
+
+def claim(db: Connection, worker_name: str) -> Lease | None:
+    """Take the most urgent job that waits, or whose worker is gone. None if there is none.
+
+    A job whose attempts are used up is quarantined here: its last worker died with it.
+    """
+    now = database_now()
+    while True:
+        row = db.execute(
+            select(job)
+            .where(
+                or_(
+                    and_(job.c.state == JobState.SCHEDULED, job.c.next_attempt_at <= now),
+                    and_(job.c.state == JobState.IN_PROGRESS, job.c.lease_until < now),
+                )
+            )
+            .order_by(job.c.priority, job.c.planned_at, job.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        ).one_or_none()
+        if row is None:
+            return None
+        if row.attempts < MAXIMUM_ATTEMPTS:
+            return _lease(db, row, worker_name)
+        _close(
+            db,
+            row.id,
+            JobState.QUARANTINED,
+            what=row.what or f"{row.attempts} workers died while working on this job.",
+            do=row.do or "Read the worker's log, then 'radnode retry' or 'radnode cancel'.",
+        )
+
+
+def _lease(db: Connection, row: Row[Any], worker_name: str) -> Lease:
+    token = uuid.uuid4().hex
+    first_started_at = db.execute(
+        update(job)
+        .where(job.c.id == row.id)
+        .values(
+            state=JobState.IN_PROGRESS.value,
+            attempts=job.c.attempts + 1,
+            lease_token=token,
+            lease_until=database_now() + LEASE_S,
+            worker=worker_name,
+            started_at=database_now(),
+            first_started_at=row.first_started_at or database_now(),
+        )
+        .returning(job.c.first_started_at)
+    ).scalar_one()
+    planned = PlannedJob(
+        id=row.id,
+        study_uid=row.study_uid,
+        series_uid=row.series_uid,
+        revision=row.revision,
+        pipeline=row.pipeline,
+        pipeline_version=row.pipeline_version,
+        model_sha256=row.model_sha256,
+        parameters=row.parameters,
+        input_digest=row.input_digest,
+        priority=Priority(row.priority),
+        deadline_s=row.deadline_s,
+        send_to=tuple(row.send_to.split()),
+    )
+    events.record(
+        db,
+        "job_started",
+        study_uid=row.study_uid,
+        job_id=row.id,
+        subject=worker_name,
+        detail=f"attempt {row.attempts + 1}",
+    )
+    return Lease(planned, token, row.attempts + 1, first_started_at, row.supersedes)
+
+
+def renew(db: Connection, lease: Lease) -> None:
+    """Keep the lease for another ``LEASE_S``.
+
+    Raises:
+        LeaseLost: It has passed to another worker, or the job was canceled.
+    """
+    _held(db, lease, lease_until=database_now() + LEASE_S)
+
+
+def finish(db: Connection, lease: Lease, outcome: Outcome, timings: str) -> None:
+    """Note the outcome. In the same transaction as the deliveries it causes.
+
+    Raises:
+        LeaseLost: The result belongs to nobody and must be discarded.
+    """
+    _held(
+        db,
+        lease,
+        state=JobState.COMPLETED.value,
+        outcome=outcome.value,
+        timings=timings,
+        finished_at=database_now(),
+        lease_token=None,
+        what=None,
+        do=None,
+    )
+    events.record(
+        db,
+        "job_completed",
+        study_uid=lease.job.study_uid,
+        job_id=lease.job.id,
+        subject=lease.job.pipeline,
+        detail=outcome.value,
+    )
+
+
+def fail(db: Connection, lease: Lease, *, what: str, do: str, retry_in_s: float) -> None:
+    """Give a failed job back for another attempt; after the last one, quarantine it.
+
+    Raises:
+        LeaseLost: Another worker has the job already.
+    """
+    if lease.attempt >= MAXIMUM_ATTEMPTS:
+        quarantine(db, lease, what=what, do=do)
+        return
+    _held(
+        db,
+        lease,
+        state=JobState.SCHEDULED.value,
+        lease_token=None,
+        next_attempt_at=database_now() + retry_in_s,
+        what=what,
+        do=do,
+    )
+    events.record(
+        db, "job_failed", study_uid=lease.job.study_uid, job_id=lease.job.id, detail=what
+    )
+
+
+def quarantine(db: Connection, lease: Lease, *, what: str, do: str) -> None:
+    """Set a job aside for a person.
+
+    Raises:
+        LeaseLost: Another worker has the job already.
+    """
+    _held(db, lease)
+    _close(db, lease.job.id, JobState.QUARANTINED, what=what, do=do)
+
+
+def release(db: Connection, lease: Lease) -> None:
+    """Give an unfinished job back, as if it had not been tried: this worker is stopping.
+
+    Raises:
+        LeaseLost: Another worker has the job already.
+    """
+    _held(
+        db,
+        lease,
+        state=JobState.SCHEDULED.value,
+        lease_token=None,
+        attempts=job.c.attempts - 1,
+        next_attempt_at=database_now(),
+    )
+    db.execute(insert(outbox).values(job_id=lease.job.id))
+
+
+def _held(db: Connection, lease: Lease, **changes: Any) -> None:
+    """Change the job only while ``lease`` holds it. The token is the fence."""
+    held = db.execute(
+        update(job)
+        .where(
+            job.c.id == lease.job.id,
+            job.c.state == JobState.IN_PROGRESS,
+            job.c.lease_token == lease.token,
+        )
+        .values(**changes or {"lease_token": lease.token})
+    )
+    if held.rowcount != 1:
+        raise LeaseLost(
+            f"Job {lease.job.id} was taken from this worker.",
+            do="Nothing: whoever holds it now finishes it.",
+        )
+
+
+def _close(db: Connection, job_id: str, state: JobState, *, what: str, do: str) -> None:
+    study_uid = db.execute(
+        update(job)
+        .where(job.c.id == job_id)
+        .values(
+            state=state.value, what=what, do=do, lease_token=None, finished_at=database_now()
+        )
+        .returning(job.c.study_uid)
+    ).scalar_one()
+    events.record(db, f"job_{state.value}", study_uid=study_uid, job_id=job_id, detail=what)
+
+
+# --- by a person -----------------------------------------------------------------------------
+
+
+def retry(db: Connection, job_id: str) -> bool:
+    """Schedule a quarantined or canceled job again. False if it is in no such state."""
+    closed = (JobState.QUARANTINED.value, JobState.CANCELED.value)
+    study_uid = db.execute(
+        update(job)
+        .where(job.c.id == job_id, job.c.state.in_(closed))
+        .values(
+            state=JobState.SCHEDULED.value,
+            attempts=0,
+            next_attempt_at=database_now(),
+            finished_at=None,
+        )
+        .returning(job.c.study_uid)
+    ).scalar_one_or_none()
+    if study_uid is None:
+        return False
+    db.execute(insert(outbox).values(job_id=job_id))
+    events.record(db, "job_retried", study_uid=study_uid, job_id=job_id)
+    return True
+
+
+def cancel(db: Connection, job_id: str) -> bool:
+    """Cancel a job that is not finished; a worker on it stops at its next heartbeat."""
+    open_or_aside = [*OPEN_JOB_STATES, JobState.QUARANTINED]
+    found = db.execute(
+        select(job.c.id).where(job.c.id == job_id, job.c.state.in_(open_or_aside))
+    ).one_or_none()
+    if found is None:
+        return False
+    _close(db, job_id, JobState.CANCELED, what="Canceled by a person.", do="'radnode retry'.")
+    return True
+
+
+# --- workers ---------------------------------------------------------------------------------
+
+
+def touch_worker(db: Connection, name: str, job_id: str | None) -> None:
+    """Say that a worker is alive, and what it works on."""
+    now = database_now()
+    insert_or_update(
+        db,
+        worker,
+        {"name": name, "started_at": now, "seen_at": now, "job_id": job_id},
+        {"seen_at": now, "job_id": job_id},
+    )
+
+
+def silent_s(db: Connection, name: str) -> float | None:
+    """Return how long ago a worker was last alive; None if it never was."""
+    age = select(database_now() - worker.c.seen_at).where(worker.c.name == name)
+    return db.execute(age).scalar_one_or_none()

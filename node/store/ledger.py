@@ -1,0 +1,71 @@
+"""The ledger: one database, transactions that mean it, and reads that block nobody."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from node.settings import Settings
+
+BUSY_TIMEOUT_S = 30.0
+
+
+class Ledger:
+    """Connections to the database. Safe to share between threads, not to carry over a fork."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @classmethod
+    def open(cls, url: str) -> Ledger:
+        """Connect to ``url``. The schema must be there already (``store.migrate``)."""
+        if make_url(url).get_backend_name() == "sqlite":
+            engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+            event.listen(engine, "connect", _configure_sqlite)
+            event.listen(engine, "begin", _begin_immediate)
+        else:
+            engine = create_engine(url, pool_pre_ping=True)
+        return cls(engine)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Run one transaction; committed at the end, rolled back on any exception."""
+        with self._engine.begin() as db:
+            yield db
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Read without a transaction: no lock is held, each statement sees the latest."""
+        with self._autocommit.connect() as db:
+            yield db
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """Open the ledger that ``settings`` name."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    return Ledger.open(settings.database_url)
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver must not open transactions by itself: BEGIN IMMEDIATE below does.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    # The spooled file is the receipt: a commit lost in a power cut is found again at start-up.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_immediate(db: Connection) -> None:
+    if db.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        db.exec_driver_sql("BEGIN IMMEDIATE")

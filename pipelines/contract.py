@@ -1,0 +1,292 @@
+"""What a pipeline sees and what it gives back: arrays, geometry, codes. Nothing else.
+
+A pipeline is one function, ``run``. It never meets a socket, a queue, a database, a PACS or
+a configuration file; the node does that on both sides of it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+Patterns = Mapping[str, str | tuple[str, ...]]
+"""DICOM keyword -> pattern, or alternatives of which one must match."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept (PS3.3 section 8): value, scheme designator and meaning."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid in the patient coordinate system (LPS, millimetres; PS3.3 C.7.6.2.1.1).
+
+    Attributes:
+        shape: Number of (slices, rows, columns).
+        origin_mm: Position (x, y, z) of the centre of voxel [0, 0, 0].
+        axes: Unit vectors (x, y, z) along which the (slice, row, column) index grows.
+        spacing_mm: Distance between voxel centres along (slice, row, column).
+    """
+
+    shape: tuple[int, int, int]
+    origin_mm: tuple[float, float, float]
+    axes: tuple[
+        tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]
+    ]
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def affine(self) -> npt.NDArray[np.float64]:
+        """4x4 matrix from (slice, row, column, 1) to (x, y, z, 1) in millimetres."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.array(self.axes).T * np.array(self.spacing_mm)
+        matrix[:3, 3] = self.origin_mm
+        return matrix
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return prod(self.spacing_mm) / 1000.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """One image series on a regular grid.
+
+    Attributes:
+        voxels: float32, shape ``grid.shape``, after the modality's rescale (HU for CT).
+        grid: Where the voxels are in the patient.
+        attributes: Technical attributes of the series by DICOM keyword, as text (multiple
+            values joined with a backslash). Never anything that identifies a patient.
+    """
+
+    voxels: npt.NDArray[np.float32]
+    grid: Grid
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between voxel centres along (slice, row, column)."""
+        return self.grid.spacing_mm
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a waveform: its coded source (a lead, for an ECG) and its UCUM unit."""
+
+    source: Code
+    label: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class MultiplexGroup:
+    """Channels sampled together (PS3.3 C.10.9).
+
+    Attributes:
+        number: 1-based item number in the Waveform Sequence, as SRs refer to it.
+        sampling_hz: Samples per second of each channel.
+        channels: In the object's order; channel ``n`` of an SR reference is ``channels[n - 1]``.
+        samples: float32, shape (channels, samples), in each channel's unit: baseline,
+            sensitivity and correction factor applied; NaN where the object says padding.
+        original: False for derived groups such as a median beat.
+    """
+
+    number: int
+    sampling_hz: float
+    channels: tuple[Channel, ...]
+    samples: npt.NDArray[np.float32]
+    original: bool = True
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording in seconds."""
+        return float(self.samples.shape[1]) / self.sampling_hz
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """One waveform instance: its multiplex groups, and technical attributes as in ``Volume``."""
+
+    groups: tuple[MultiplexGroup, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Presence(enum.Enum):
+    """Whether the model found what it looked for."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number with its name and UCUM unit, for example 1520.3 ``mL``.
+
+    Attributes:
+        name: What was measured.
+        value: The number, finite.
+        unit: UCUM code (``mL``, ``ms``, ``/min``, ``mV``, ``%``, ``1``).
+        method: How, when PS3.16 has a code for it.
+        lowest: Bounds of a 95 % interval, when the pipeline knows one.
+        highest: Ditto.
+    """
+
+    name: Code
+    value: float
+    unit: str
+    method: Code | None = None
+    lowest: float | None = None
+    highest: float | None = None
+
+
+@dataclass(frozen=True)
+class WaveformSpan:
+    """A stretch of one channel of a multiplex group, in seconds from its first sample."""
+
+    group: int
+    channel: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the model says about the study.
+
+    Attributes:
+        finding: What it is about.
+        presence: Found, looked for and not found, or undecided.
+        category: Its category, for findings with a place (CID 7150 and relatives).
+        site: Where, when known.
+        laterality: Right or left, when the site has sides.
+        confidence: The model's own probability in 0..1, or None. Not calibrated unless the
+            model card says so.
+        segment: Label of the ``Segment`` that outlines it, if any.
+        measurements: What was measured of it.
+        spans: Where in a waveform it is.
+    """
+
+    finding: Code
+    presence: Presence = Presence.PRESENT
+    category: Code | None = None
+    site: Code | None = None
+    laterality: Code | None = None
+    confidence: float | None = None
+    segment: str | None = None
+    measurements: tuple[Measurement, ...] = ()
+    spans: tuple[WaveformSpan, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One labelled region on the grid of the volume the pipeline was given.
+
+    Attributes:
+        label: Name the reader sees, at most 64 characters; unique in the result.
+        category: Segmented property category (CID 7150).
+        property: Segmented property type.
+        mask: bool, shape of the volume.
+        color: sRGB 0..255 to draw it in.
+    """
+
+    label: str
+    category: Code
+    property: Code
+    mask: npt.NDArray[np.bool_]
+    color: tuple[int, int, int] = (230, 70, 60)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a pipeline found. Empty findings mean: looked, found nothing.
+
+    Attributes:
+        findings: Each becomes one group of the report.
+        segments: Each becomes one segment of the segmentation.
+        notes: Sentences for the reader: limits, quality remarks.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class CouldNotLook(Exception):
+    """The input is not one this model can judge. The reason goes into a report of its own.
+
+    ``reason`` is a sentence for a radiologist, free of anything that identifies the patient.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Model:
+    """Which algorithm speaks, as every result object names it (IHE AIR 6.5.3.1).
+
+    Attributes:
+        name: Of the model, not of the pipeline.
+        version: As its maker numbers it.
+        maker: Who made it.
+        weights_sha256: SHA-256 over the weights, in the order they are used (hex).
+        trained_on: One line on the training data; says "synthetic" where it was.
+        citation: Publication or model card.
+    """
+
+    name: str
+    version: str
+    maker: str
+    weights_sha256: str
+    trained_on: str
+    citation: str = ""
+
+
+@runtime_checkable
+class Pipeline(Protocol):
+    """One clinical question. Import must be cheap: load networks in ``warm_up``, not above.
+
+    Attributes:
+        name: As in routes and on the command line.
+        version: Of this pipeline's code; a new one means new results.
+        title: What the reader sees as series description, at most 64 characters.
+        input: DICOM keyword -> pattern (or alternatives) that one series must match;
+            ``*`` and ``?`` only, a leading ``!`` for "none of its values".
+        report: Name of the report in ``sr_templates``: ``measurement_report`` or ``ecg_report``.
+        model: The algorithm behind it.
+        parameters: What else changes the result, as text.
+        deadline_s: After this long the inference process is killed.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    title: ClassVar[str]
+    input: ClassVar[Patterns]
+    report: ClassVar[str]
+    model: ClassVar[Model]
+    parameters: ClassVar[Mapping[str, str]]
+    deadline_s: ClassVar[float]
+
+    def warm_up(self) -> None:
+        """Load the networks, verified by digest. Called once per process before ``run``."""
+
+    def run(self, study: Volume | Waveform, /) -> Result:
+        """Judge one series.
+
+        Raises:
+            CouldNotLook: The input is not one this model can judge.
+        """
