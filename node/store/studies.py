@@ -165,6 +165,14 @@ def _is_fed() -> ColumnElement[bool]:
     )
 
 
+def anything_receiving(db: Connection) -> bool:
+    """Whether any series or study is not complete: a read, so that an idle node locks nothing."""
+    receiving = exists(
+        select(series.c.series_uid).where(series.c.state == StudyState.RECEIVING)
+    ) | exists(select(study.c.study_uid).where(study.c.state == StudyState.RECEIVING))
+    return bool(db.execute(select(receiving)).scalar_one())
+
+
 def complete_series(
     db: Connection, default_s: float, by_modality: Mapping[str, float]
 ) -> tuple[CompletedSeries, ...]:

@@ -1,0 +1,161 @@
+"""Check: everything that would keep the node from working, found before a study is lost to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import redis
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from node import embedded, route
+from node.bell import broker_url
+from node.dimse import sender
+from node.errors import NodeError
+from node.settings import DimseDestination, FolderDestination
+from node.store.ledger import open_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from node.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: whether it is well, what it is, and what to do if not."""
+
+    ok: bool
+    what: str
+    do: str = ""
+
+
+def check(settings: Settings) -> tuple[Finding, ...]:
+    """Look at everything the configuration names."""
+    return (
+        *_disk(settings),
+        *_database(settings),
+        *_broker(settings),
+        *_listener(settings),
+        *_destinations(settings),
+        *_routes(settings),
+    )
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        yield Finding(False, f"{folder} is not writable.", "Give it to the user radnode runs as.")
+        return
+    free = shutil.disk_usage(folder).free
+    needed = settings.spool.minimum_free_bytes
+    yield Finding(
+        free > needed,
+        f"{free / 1e9:.1f} GB free under {settings.data}; instances are refused below "
+        f"{needed / 1e9:.1f} GB.",
+        "" if free > needed else "Free some space, or lower spool.minimum_free_bytes.",
+    )
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database == "sqlite" and not settings.data.exists():
+        yield Finding(True, "The SQLite ledger is made when the node first starts.")
+        return
+    name = settings.database.partition(":")[0]
+    try:
+        ledger = open_ledger(settings)
+        with ledger.read() as db:
+            db.execute(text("SELECT 1"))
+        ledger.close()
+    except SQLAlchemyError:
+        yield Finding(False, f"The {name} database does not answer.", "Check 'database'.")
+    else:
+        yield Finding(True, f"The {name} database answers.")
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    if settings.broker == "embedded":
+        running = embedded.is_alive(settings)
+        yield Finding(
+            True, "The embedded broker " + ("answers." if running else "starts with 'radnode up'.")
+        )
+        return
+    address = broker_url(settings).replace("redis+socket://", "unix://", 1)
+    try:
+        with redis.Redis.from_url(address, socket_timeout=5, socket_connect_timeout=5) as client:
+            client.ping()
+    except redis.RedisError:
+        yield Finding(False, "The broker does not answer.", "Check 'broker', and that it runs.")
+    else:
+        yield Finding(True, "The broker answers.")
+
+
+def _listener(settings: Settings) -> Iterator[Finding]:
+    listen = settings.listen
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            itself = DimseDestination(
+                kind="dimse", ae_title=listen.ae_title, host="127.0.0.1", port=listen.port
+            )
+            try:
+                sender.echo(settings, itself)
+            except NodeError:
+                yield Finding(
+                    False,
+                    f"Port {listen.port} cannot be used: {error.strerror}.",
+                    "Stop the program that has it, or change listen.port. Ports below 1024 "
+                    "need a privilege.",
+                )
+            else:
+                yield Finding(True, f"{listen.ae_title} answers on port {listen.port}.")
+        else:
+            yield Finding(True, f"Port {listen.port} is free for {listen.ae_title}.")
+    if not listen.accept_from:
+        yield Finding(
+            True,
+            "Any AE title from any address may send.",
+            "List your scanners in listen.accept_from.",
+        )
+
+
+def _destinations(settings: Settings) -> Iterator[Finding]:
+    for name, destination in settings.destinations.items():
+        if isinstance(destination, FolderDestination):
+            there = destination.path.is_dir() and os.access(destination.path, os.W_OK)
+            yield Finding(
+                there,
+                f"'{name}' is the folder {destination.path}.",
+                "" if there else "Make it, and give it to the user radnode runs as.",
+            )
+            continue
+        try:
+            milliseconds = sender.echo(settings, destination)
+        except NodeError as error:
+            yield Finding(False, error.what, error.do)
+        else:
+            yield Finding(True, f"'{name}' answered a C-ECHO in {milliseconds:.0f} ms.")
+
+
+def _routes(settings: Settings) -> Iterator[Finding]:
+    if not settings.routes:
+        yield Finding(False, "There are no routes.", "Add [[routes]]: see 'radnode pipelines'.")
+    for name in sorted({name for one in settings.routes for name in one.run}):
+        try:
+            route.pipeline(name).warm_up()
+        except (NodeError, OSError, ValueError, RuntimeError, ImportError) as error:
+            yield Finding(
+                False,
+                f"Pipeline '{name}' cannot be loaded: {error}",
+                "Install radnode with its models again: pipx install 'radnode[models]'.",
+            )
+        else:
+            yield Finding(True, f"Pipeline '{name}' is ready, its weights have the right digest.")

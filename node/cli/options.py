@@ -1,0 +1,96 @@
+"""What the verbs share: where the configuration is, and how lists are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from node.errors import ConfigError
+from node.settings import CONFIG_VARIABLE, Settings, load_settings
+from node.store.ledger import Ledger, open_ledger
+from node.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+def _load(_context: click.Context, _option: click.Parameter, path: Path | None) -> Settings:
+    if path is not None:
+        os.environ[CONFIG_VARIABLE] = str(path.resolve())  # for the roles that 'up' starts
+    return load_settings(path)
+
+
+config_option = click.option(
+    "--config",
+    "settings",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_load,
+    help="Configuration file. Default: $RADNODE_CONFIG, ./radnode.toml, "
+    "/etc/radnode/radnode.toml, else the defaults.",
+)
+"""Gives the verb its ``settings``."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+limit_option = click.option("--limit", default=50, show_default=True, help="How many at most.")
+
+
+def ledger_of(settings: Settings) -> Ledger:
+    """Open the ledger for a question. It must be there already.
+
+    Raises:
+        ConfigError: Nothing has ever run with this configuration.
+    """
+    if settings.database == "sqlite" and not (settings.data / "ledger.sqlite").exists():
+        raise ConfigError(
+            f"There is no ledger in {settings.data}.",
+            do="Check --config and 'data' in it, or start the node: radnode up.",
+        )
+    return open_ledger(settings)
+
+
+def ready_ledger(settings: Settings) -> Ledger:
+    """Open the ledger for a role, its schema brought up to date first."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    migrate(settings.database_url)
+    return open_ledger(settings)
+
+
+def when(seconds: float | None) -> str:
+    """Return a time of the ledger as people read it, in the zone of this host."""
+    if seconds is None:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Callable[[Any], str]],
+    *,
+    as_json: bool,
+) -> None:
+    """Print rows as a table of some columns, or as JSON with all of them."""
+    if as_json:
+        click.echo(json.dumps([dict(row) for row in rows], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(shown(row[name]) for name, shown in columns.items()))
+    Console(highlight=False).print(table)
+
+
+def text(value: object) -> str:
+    """Return a value as it stands, nothing for None."""
+    return "" if value is None else str(value)
+
+
+def start_of(value: object) -> str:
+    """Return the start of an id: enough to type."""
+    return str(value)[:12]

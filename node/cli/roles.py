@@ -1,0 +1,108 @@
+"""Verbs that run: the whole node, or one role of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+from node import commit, deliver, log, relay, reindex, route, supervise
+from node.cli.options import config_option, ready_ledger
+from node.dimse import listener
+from node.worker import Worker
+
+if TYPE_CHECKING:
+    from node.settings import Settings
+
+number_option = click.option("--number", default=1, help="Which of several on this host.")
+
+
+def _stop_event() -> threading.Event:
+    """Return an event that SIGTERM, SIGINT, or the end of our supervisor sets."""
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    _end_with_supervisor()
+    return stop
+
+
+def _end_with_supervisor() -> None:
+    """Send this process SIGTERM when the supervisor's end of standard input closes."""
+    if supervise.SUPERVISED not in os.environ:
+        return
+    del os.environ[supervise.SUPERVISED]
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _check_routes(settings: Settings) -> None:
+    """Refuse to start with a route that can run nothing: studies would wait for ever."""
+    for one in settings.routes:
+        for name in one.run:
+            route.pipeline(name)
+
+
+@click.command()
+@config_option
+def up(settings: Settings) -> None:
+    """Start the whole node on this host: broker, listener, relay, workers, deliverer."""
+    _check_routes(settings)
+    log.configure("up", settings.log_folder)
+    supervise.up(settings, ready_ledger(settings), _stop_event())
+
+
+@click.command()
+@config_option
+@number_option
+def listen(settings: Settings, number: int) -> None:
+    """Run one C-STORE listener."""
+    log.configure(f"listen-{number}", settings.log_folder)
+    ledger = ready_ledger(settings)
+    stop = _stop_event()
+    reindex.run(settings, ledger)
+    listener.serve(settings, ledger, stop=stop, ready=None)
+
+
+@click.command(name="relay")
+@config_option
+def relay_(settings: Settings) -> None:
+    """Complete, route and plan studies, and ring for their jobs."""
+    log.configure("relay", settings.log_folder)
+    _check_routes(settings)
+    relay.run(settings, ready_ledger(settings), _stop_event())
+
+
+@click.command()
+@config_option
+@number_option
+def work(settings: Settings, number: int) -> None:
+    """Run one worker."""
+    log.configure(f"work-{number}", settings.log_folder)
+    _check_routes(settings)
+    ledger = ready_ledger(settings)
+    _end_with_supervisor()
+    Worker(settings, ledger, supervise.worker_name(number)).run()
+
+
+@click.command(name="deliver")
+@config_option
+def deliver_(settings: Settings) -> None:
+    """Send results to their destinations, and ask for storage commitment."""
+    log.configure("deliver", settings.log_folder)
+    ledger = ready_ledger(settings)
+    stop = _stop_event()
+    committer = threading.Thread(target=commit.run, args=(settings, ledger, stop))
+    committer.start()
+    deliver.run(settings, ledger, stop)
+    committer.join()
+
+
+VERBS = (up, listen, work, relay_, deliver_)

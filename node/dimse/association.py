@@ -1,0 +1,223 @@
+"""One association that the node opens: what was negotiated, one request at a time, no hanging.
+
+pynetdicom's ``send_c_store`` gives up a fixed time after the request was *queued*, however
+well the bytes still flow, and spins for ever when the association ends at the wrong moment.
+``exchange`` waits as long as there is progress and never longer than the time-out without.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from pynetdicom import AE, _config, evt
+
+from node.errors import PeerRefused, PeerUnreachable
+from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pynetdicom.association import Association
+    from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION
+    from pynetdicom.presentation import PresentationContext
+
+    from node.settings import DimseDestination, Settings
+
+_config.STORE_SEND_CHUNKED_DATASET = True  # data sets go from disk to the wire as they are
+
+REJECTED_PERMANENTLY = 0x01
+"""Result of A-ASSOCIATE-RJ (PS3.8 table 9-21)."""
+
+PAUSE_S = 1.0
+"""A reactor thread that has not paused by then is blocked, ended, or the flag was lost."""
+
+
+class AssociationRejected(PeerUnreachable):
+    """The peer said, for good, that it will not talk to this AE title: told at once."""
+
+
+@contextmanager
+def associate(
+    settings: Settings,
+    destination: DimseDestination,
+    contexts: Sequence[PresentationContext],
+    handlers: Sequence[Any] = (),
+) -> Iterator[Association]:
+    """Open an association with ``destination``; released at the end, aborted on an error.
+
+    Raises:
+        PeerUnreachable: No connection, no answer in time, or aborted.
+        AssociationRejected: Rejected permanently.
+        PeerRefused: None of ``contexts`` was accepted.
+    """
+    calling = AE(ae_title=destination.calling_ae_title or settings.listen.ae_title)
+    calling.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    calling.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    calling.connection_timeout = destination.timeout_s
+    calling.acse_timeout = destination.timeout_s
+    calling.dimse_timeout = destination.timeout_s
+    calling.network_timeout = None  # exchange() times each request; nothing idles here
+    try:
+        association = calling.associate(
+            destination.host,
+            destination.port,
+            contexts=list(contexts),
+            ae_title=destination.ae_title,
+            max_pdu=settings.listen.maximum_pdu_bytes,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+        )
+    except OSError as error:  # the name of the host does not resolve
+        raise _unreachable(settings, destination) from error
+    if not association.is_established:
+        raise _why_not(association, settings, destination)
+    try:
+        yield association
+    except BaseException:
+        _drop(association)
+        raise
+    _release(association)
+
+
+def exchange(
+    association: Association, request: C_ECHO | C_STORE | N_ACTION, context_id: int, *, timeout_s: float
+) -> Any:
+    """Send one request and return its response primitive.
+
+    Args:
+        association: Established; nobody else sends on it meanwhile.
+        request: With its Message ID; a C-STORE may name a file as ``_dataset_path``.
+        context_id: Of an accepted presentation context.
+        timeout_s: How long nothing may move: neither bytes to the peer nor its response.
+
+    Raises:
+        PeerUnreachable: The association ended, stalled, or answered with nonsense. Whether the
+            peer acted on the request is not known.
+    """
+    peer = association.acceptor.ae_title
+    _pause(association)
+    try:
+        if not association.is_established:
+            raise _broken(peer)
+        association.dimse.send_msg(request, context_id)
+        response = _response(association, timeout_s)
+    finally:
+        association._reactor_checkpoint.set()  # noqa: SLF001
+    if response is None:
+        raise _broken(peer)
+    if not response.is_valid_response:
+        raise PeerUnreachable(
+            f"'{peer}' sent something that is not a valid DIMSE response.",
+            do="The node tries again by itself. If it stays, report the peer to its maker.",
+        )
+    return response
+
+
+def _send_at_once(event: evt.Event) -> None:
+    # Nagle's algorithm and the peer's delayed ACK would cost 40 ms in every exchange.
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _response(association: Association, timeout_s: float) -> Any:
+    unsent = association.dul.to_provider_queue
+    left = unsent.qsize()
+    while True:
+        try:
+            return association.dimse.msg_queue.get(timeout=timeout_s)[1]
+        except queue.Empty:
+            if unsent.qsize() < left:
+                left = unsent.qsize()
+                continue
+            raise PeerUnreachable(
+                f"'{association.acceptor.ae_title}' stalled: nothing moved for {timeout_s:g} s.",
+                do="The node tries again by itself. If it stays, look at the peer's load, "
+                "or raise timeout_s of the destination.",
+            ) from None
+
+
+def _pause(association: Association) -> None:
+    """Keep the reactor thread from taking the response off the queue.
+
+    A thread of pynetdicom that serves an N-EVENT-REPORT may clear ``_is_paused`` after the
+    reactor has stopped, so the flag alone is not waited for.
+    """
+    association._reactor_checkpoint.clear()  # noqa: SLF001
+    until = time.monotonic() + PAUSE_S
+    while (
+        not association._is_paused  # noqa: SLF001
+        and association.is_alive()
+        and time.monotonic() < until
+    ):
+        time.sleep(0.0005)
+
+
+def _release(association: Association) -> None:
+    if not association.is_established:
+        return
+    _pause(association)
+    try:
+        if association.is_established:
+            association.acse.negotiate_release()
+    finally:
+        association._reactor_checkpoint.set()  # noqa: SLF001
+
+
+def _drop(association: Association) -> None:
+    """End the association without asking the peer, which may have stopped reading.
+
+    ``Association.abort`` would wait for a thread that may be blocked in ``socket.send``;
+    shutting the socket down wakes it.
+    """
+    transport = association.dul.socket
+    if transport is not None and transport.socket is not None:
+        with suppress(OSError):  # the peer was faster
+            transport.socket.shutdown(socket.SHUT_RDWR)
+    association.kill()
+
+
+def _address(destination: DimseDestination) -> str:
+    return f"'{destination.ae_title}' at {destination.host}:{destination.port}"
+
+
+def _calling_ae(settings: Settings, destination: DimseDestination) -> str:
+    return destination.calling_ae_title or settings.listen.ae_title
+
+
+def _unreachable(settings: Settings, destination: DimseDestination) -> PeerUnreachable:
+    return PeerUnreachable(
+        f"No answer from {_address(destination)}.",
+        do="Check host and port under [destinations] in radnode.toml, then ask the PACS "
+        f"administrator whether it accepts calls from AE title "
+        f"'{_calling_ae(settings, destination)}'.",
+    )
+
+
+def _broken(peer: str) -> PeerUnreachable:
+    return PeerUnreachable(
+        f"'{peer}' ended the association before it answered.",
+        do="The node tries again by itself. If it stays, look into the log of the peer.",
+    )
+
+
+def _why_not(
+    association: Association, settings: Settings, destination: DimseDestination
+) -> PeerUnreachable | PeerRefused:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        kind = AssociationRejected if answer.result == REJECTED_PERMANENTLY else PeerUnreachable
+        return kind(
+            f"{_address(destination)} rejected the association: {answer.reason_str}.",
+            do="Check ae_title of the destination, and let the PACS administrator enter AE "
+            f"title '{_calling_ae(settings, destination)}' with this host's address.",
+        )
+    if association.rejected_contexts:
+        return PeerRefused(
+            f"{_address(destination)} accepts none of the SOP classes that were offered.",
+            do="Ask its administrator to accept them, then 'radnode retry'.",
+        )
+    return _unreachable(settings, destination)

@@ -1,0 +1,53 @@
+"""A content tree as an SR document, with everything it rests on as evidence."""
+
+from __future__ import annotations
+
+from highdicom import sr
+from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+
+from node.encode import identity
+from node.encode.work import Work
+from sr_templates.report import Report
+
+_DOCUMENTS = {
+    str(EnhancedSRStorage): sr.EnhancedSR,
+    str(ComprehensiveSRStorage): sr.ComprehensiveSR,
+    str(Comprehensive3DSRStorage): sr.Comprehensive3DSR,
+}
+
+
+def encode_document(
+    report: Report, instances: tuple[Dataset, ...], made: tuple[Dataset, ...], work: Work
+) -> Dataset:
+    """Return the report as a document of its own series, unverified and preliminary.
+
+    Args:
+        report: What it says.
+        instances: Headers of what was analysed; the first gives patient and study.
+        made: Objects of the same job that the report refers to.
+        work: The job.
+    """
+    # highdicom 0.28 cannot parse a tree with WAVEFORM items, so it is given the bare root.
+    bare = Dataset()
+    bare.update({element.tag: element for element in report.root if element.keyword != "ContentSequence"})
+    bare.ContentSequence = []
+    document = _DOCUMENTS[report.sop_class_uid](
+        evidence=[identity.blank_identity(instance) for instance in (*instances, *made)],
+        content=bare,
+        series_instance_uid=work.uid("sr-series"),
+        series_number=1,
+        sop_instance_uid=work.uid("sr"),
+        instance_number=1,
+        manufacturer=identity.MANUFACTURER,
+        is_complete=report.complete,
+        is_final=False,
+        is_verified=False,
+        previous_versions=None if work.predecessor is None else [work.predecessor],
+        specific_character_set="ISO_IR 192",
+    )
+    document.ContentSequence = report.root.ContentSequence
+    if not report.complete:
+        document.CompletionFlagDescription = "The study was not analysed."
+    identity.stamp(document, instances[0], work, "sr")
+    return document

@@ -1,0 +1,147 @@
+"""Whose object it is, who made it and when: the same words on every result object."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from datetime import datetime, timedelta, timezone
+
+from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from node.encode.work import Work
+from sr_templates.codes import PROCESSING_ALGORITHM
+from sr_templates.items import concept
+from sr_templates.report import NOT_FOR_DIAGNOSIS
+
+MANUFACTURER = "radnode"
+SERIES_NUMBER_OFFSET = {"seg": 21000, "sr": 22000}
+"""Added to the source's series number, so that results stand behind the images."""
+
+_TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+"""Written empty where the source lacks them (PS3.3 C.7.1.1 and C.7.2.1)."""
+
+_COPIED = (
+    *_TYPE_2,
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "StudyInstanceUID",
+    "StudyDescription",
+    "IssuerOfAccessionNumberSequence",
+    "TimezoneOffsetFromUTC",
+)
+
+_MODULE_GROUPS = (0x0010, 0x0012)
+"""Patient and clinical trial attributes, which highdicom would copy and validate."""
+
+
+def blank_identity(instance: Dataset) -> Dataset:
+    """Return the header with an empty identity: what highdicom may see of it.
+
+    It checks names, sexes and dates and refuses what real scanners write; the true values
+    are copied afterwards by ``set_identity``.
+    """
+    blank = Dataset()
+    blank.update(
+        {
+            tag: instance.get_item(tag)
+            for tag in instance.keys()  # noqa: SIM118 - iterating a Dataset parses every value
+            if tag.group not in _MODULE_GROUPS and tag.group != 0x0002
+        }
+    )
+    for keyword in _COPIED:
+        if keyword in blank and keyword != "StudyInstanceUID":
+            del blank[keyword]
+    for keyword in _TYPE_2:
+        setattr(blank, keyword, "")
+    return blank
+
+
+def set_identity(result: Dataset, source: Dataset) -> None:
+    """Copy patient and study from the very instance analysed, whatever its values are."""
+    for keyword in _COPIED:
+        tag, vr = tag_for_keyword(keyword), dictionary_VR(keyword)
+        if tag is None:  # pragma: no cover - every keyword above is in the dictionary
+            raise KeyError(keyword)
+        if keyword in source:
+            value = source[keyword].value
+            # As text: a person name keeps the bytes of its source's character set otherwise.
+            copied = str(value) if vr == "PN" and value is not None else deepcopy(value)
+            result[tag] = DataElement(tag, vr, copied, validation_mode=IGNORE)
+        elif keyword in _TYPE_2:
+            result[tag] = DataElement(tag, vr, "", validation_mode=IGNORE)
+
+
+def stamp(result: Dataset, source: Dataset, work: Work, role: str) -> None:
+    """Give a result object its identity, its maker and its times.
+
+    Overwrites everything that highdicom took from the clock or drew at random, so that the
+    same work makes the same bytes.
+    """
+    set_identity(result, source)
+    moment = _in_zone_of(source, work.analysed_at)
+    for event in ("InstanceCreation", "Content", "Series"):
+        setattr(result, f"{event}Date", moment.strftime("%Y%m%d"))
+        setattr(result, f"{event}Time", moment.strftime("%H%M%S.%f"))
+    result.SpecificCharacterSet = "ISO_IR 192"
+    result.SeriesNumber = SERIES_NUMBER_OFFSET[role] + _series_number(source)
+    result.SeriesDescription = series_description(work.title)
+    result.Manufacturer = MANUFACTURER
+    result.ManufacturerModelName = work.pipeline[:64]
+    result.DeviceSerialNumber = work.model.weights_sha256[:64]
+    result.SoftwareVersions = [work.software_version[:64], work.pipeline_version[:64]]
+    result.ContributingEquipmentSequence = [_algorithm(work, moment)]
+
+
+def series_description(title: str) -> str:
+    """Return the title with a warning as long as there is room (LO, 64 characters)."""
+    for warning in (" (AI, not for primary diagnosis)", " (AI, not diagnostic)", " (AI)"):
+        if len(title) + len(warning) <= 64:
+            return title + warning
+    return title[:64]
+
+
+def _algorithm(work: Work, moment: datetime) -> Dataset:
+    """Return the item that IHE AIR 6.5.3.1 asks of every result for each algorithm used."""
+    model = work.model
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [concept(PROCESSING_ALGORITHM)]
+    equipment.Manufacturer = model.maker[:64]
+    equipment.ManufacturerModelName = model.name[:64]
+    equipment.SoftwareVersions = model.version[:64]
+    equipment.DeviceUID = work.device_uid
+    equipment.DeviceSerialNumber = model.weights_sha256[:64]
+    equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
+    equipment.ContributionDescription = f"{NOT_FOR_DIAGNOSIS} Trained on: {model.trained_on}"[:1024]
+    return equipment
+
+
+def _series_number(source: Dataset) -> int:
+    """Return the source's series number, or 0 where it has none that can be counted on from."""
+    text = str(source.get("SeriesNumber", "") or "")
+    return int(text) if text.isdigit() and len(text) < 9 else 0
+
+
+def _in_zone_of(source: Dataset, moment: datetime) -> datetime:
+    """Return ``moment`` in the zone that the source's times are in, where it states one."""
+    offset = str(source.get("TimezoneOffsetFromUTC", "") or "")
+    if len(offset) != 5 or not offset[1:].isdigit() or offset[0] not in "+-":
+        return moment
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return moment.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))

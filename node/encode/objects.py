@@ -1,0 +1,111 @@
+"""A result as the objects that go to the PACS: a segmentation if it outlines, and a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from pydicom import Dataset
+
+from node.encode.document import encode_document
+from node.encode.segmentation import encode_segmentation
+from node.encode.work import Encoded, Work
+from node.errors import GateClosed
+from node.load.source import Source
+from pipelines.contract import Result, Waveform
+from sr_templates import ecg_report, measurement_report
+from sr_templates.could_not_look import could_not_look
+from sr_templates.report import SegmentReference, Subject
+
+TEMPLATES = {
+    "measurement_report": measurement_report.measurement_report,
+    "ecg_report": ecg_report.ecg_report,
+}
+
+
+def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
+    """Return the objects of a result, the segmentation before the report that refers to it.
+
+    The same source, result and work give the same bytes. An empty segment is not stored; the
+    report says so.
+
+    Raises:
+        GateClosed: The result contradicts itself or its source.
+    """
+    problems = tuple(_contradictions(source, result, work))
+    if problems:
+        raise GateClosed(problems)
+    outlined = tuple(segment for segment in result.segments if segment.mask.any())
+    made = (
+        (Encoded("seg", encode_segmentation(source, outlined, work)),) if outlined else ()
+    )
+    segments = {
+        segment.label: SegmentReference(
+            made[0].dataset.SOPClassUID, made[0].dataset.SOPInstanceUID, number
+        )
+        for number, segment in enumerate(outlined, start=1)
+    }
+    subject = Subject(
+        instances=source.instances,
+        study=source.study,
+        author=work.author,
+        tracking_uid=lambda label: work.uid(f"tracking-{label}"),
+        segments=segments,
+    )
+    report = TEMPLATES[work.report](subject, result)
+    document = encode_document(
+        report, source.instances, tuple(encoded.dataset for encoded in made), work
+    )
+    return (*made, Encoded("sr", document))
+
+
+def encode_could_not_look(
+    instances: tuple[Dataset, ...], reason: str, work: Work
+) -> tuple[Encoded, ...]:
+    """Return the report that says why the study was not judged.
+
+    Args:
+        instances: Headers of what was received, in any order; at least one.
+        reason: A sentence for a radiologist, without anything of the patient.
+        work: The job.
+    """
+    ordered = tuple(sorted(instances, key=lambda instance: str(instance.SOPInstanceUID)))
+    report = could_not_look(
+        work.author, reason, about_waveform=work.report == "ecg_report"
+    )
+    return (Encoded("sr", encode_document(report, ordered, (), work)),)
+
+
+def _contradictions(source: Source, result: Result, work: Work) -> Iterator[str]:
+    if work.report not in TEMPLATES:
+        yield f"The pipeline asks for the report {work.report!r}, which does not exist."
+    labels = [segment.label for segment in result.segments]
+    if len(set(labels)) < len(labels):
+        yield "Two segments have the same label."
+    for segment in result.segments:
+        if isinstance(source.study, Waveform):
+            yield f"The segment {segment.label!r} outlines a waveform."
+        elif segment.mask.shape != source.study.grid.shape:
+            yield (
+                f"The mask of {segment.label!r} has shape {segment.mask.shape},"
+                f" the volume {source.study.grid.shape}."
+            )
+        if not 0 < len(segment.label) <= 64 or "|" in segment.label or "\\" in segment.label:
+            yield "A segment's label is empty, longer than 64 characters, or has | or \\ in it."
+    for finding in result.findings:
+        name = finding.finding.meaning
+        if finding.segment is not None and finding.segment not in labels:
+            yield f"The finding {name!r} names a segment that the result does not have."
+        if finding.confidence is not None and not 0.0 <= finding.confidence <= 1.0:
+            yield f"The confidence of {name!r} is not within 0 and 1."
+        for measurement in finding.measurements:
+            if not math.isfinite(measurement.value):
+                yield f"{measurement.name.meaning} of {name!r} is not a finite number."
+        for span in finding.spans:
+            if not isinstance(source.study, Waveform):
+                yield f"The finding {name!r} has a time span, but the study is no waveform."
+            elif not any(
+                group.number == span.group and 0 < span.channel <= len(group.channels)
+                for group in source.study.groups
+            ):
+                yield f"The finding {name!r} is in a channel that the waveform does not have."

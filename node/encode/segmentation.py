@@ -1,0 +1,135 @@
+"""Outlines as a DICOM Segmentation (PS3.3 A.51) on the grid of the images analysed.
+
+BINARY, because every viewer and PACS tried shows it; fractional values and label maps are
+refused or coloured wrongly by some. All frames are written, empty ones too, because viewers
+have placed sparse segmentations on the wrong slices; beyond ``DENSE_FRAMES`` the object would
+grow by gigabytes, and empty frames are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import highdicom as hd
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from node.encode import identity
+from node.encode.work import Work
+from node.load.source import Source
+from pipelines.contract import Segment, Volume
+from sr_templates import codes
+from sr_templates.items import concept
+from sr_templates.report import NOT_FOR_DIAGNOSIS
+
+DENSE_FRAMES = 4000
+
+
+def encode_segmentation(
+    source: Source, segments: tuple[Segment, ...], work: Work
+) -> Dataset:
+    """Return one Segmentation of all ``segments``, which are not empty; numbers count from 1.
+
+    Args:
+        source: Its study is a volume.
+        segments: Masks on the volume's grid.
+        work: The job.
+
+    Raises:
+        TypeError: The study is not a volume.
+    """
+    if not isinstance(source.study, Volume):
+        raise TypeError("Segments outline a volume; got a waveform.")
+    masks, all_frames = _frames(source, np.stack([segment.mask for segment in segments], axis=-1))
+    dataset = hd.seg.Segmentation(
+        source_images=[identity.blank_identity(instance) for instance in source.instances],
+        pixel_array=masks,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _description(number, segment, work)
+            for number, segment in enumerate(segments, start=1)
+        ],
+        series_instance_uid=work.uid("seg-series"),
+        series_number=1,
+        sop_instance_uid=work.uid("seg"),
+        instance_number=1,
+        manufacturer=identity.MANUFACTURER,
+        manufacturer_model_name=work.pipeline[:64],
+        software_versions=work.software_version[:64],
+        device_serial_number=work.model.weights_sha256[:64],
+        pixel_measures=_pixel_measures(source),
+        omit_empty_frames=not all_frames,
+        content_label="AI_SEGMENTATION",
+        content_description=NOT_FOR_DIAGNOSIS,
+        specific_character_set="ISO_IR 192",
+    )
+    dataset.ContentCreatorName = ""  # nobody; type 2
+    identity.stamp(dataset, source.instances[0], work, "seg")
+    organisation = work.uid("seg-dimensions")
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = organisation
+    for index in dataset.DimensionIndexSequence:
+        index.DimensionOrganizationUID = organisation
+    return dataset
+
+
+def _frames(source: Source, masks: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Return masks in the order of the source's frames, and whether to keep empty ones.
+
+    A multi-frame source lists its frames in any order, and may hold more of them than the
+    volume; those are left out with the empty ones.
+    """
+    dense = masks.shape[0] * masks.shape[-1] <= DENSE_FRAMES
+    if not source.frame_numbers:
+        return masks.astype(np.uint8), dense
+    frame_count = int(source.instances[0].NumberOfFrames)
+    ordered = np.zeros((frame_count, *masks.shape[1:]), np.uint8)
+    ordered[np.array(source.frame_numbers) - 1] = masks
+    return ordered, dense and frame_count == len(source.frame_numbers)
+
+
+def _pixel_measures(source: Source) -> Any:
+    """Return the spacing, with the distance between slices, without which volume is guesswork."""
+    slice_mm, row_mm, column_mm = source.study.grid.spacing_mm  # type: ignore[union-attr]
+    return hd.PixelMeasuresSequence(
+        pixel_spacing=(row_mm, column_mm),
+        slice_thickness=_slice_thickness(source.instances[0]) or slice_mm,
+        spacing_between_slices=slice_mm,
+    )
+
+
+def _slice_thickness(instance: Dataset) -> float | None:
+    shared = instance.get("SharedFunctionalGroupsSequence") or ()
+    frames = instance.get("PerFrameFunctionalGroupsSequence") or ()
+    for groups in (*shared, *frames[:1]):
+        for measures in groups.get("PixelMeasuresSequence") or ():
+            if measures.get("SliceThickness"):
+                return float(measures.SliceThickness)
+    thickness = instance.get("SliceThickness")
+    return float(thickness) if thickness else None
+
+
+def _description(number: int, segment: Segment, work: Work) -> Any:
+    model = work.model
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=model.name[:64],
+        family=concept(codes.ARTIFICIAL_INTELLIGENCE),
+        version=model.version[:64],
+        source=model.maker[:64],
+        parameters={
+            "pipeline": f"{work.pipeline} {work.pipeline_version}",
+            "weights_sha256": model.weights_sha256,
+            **{name: work.parameters[name] for name in sorted(work.parameters)},
+        },
+    )
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=segment.label,
+        segmented_property_category=concept(segment.category),
+        segmented_property_type=concept(segment.property),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        tracking_uid=work.uid(f"tracking-{segment.label}"),
+        tracking_id=segment.label,
+        display_color=hd.color.CIELabColor.from_rgb(*segment.color),
+    )

@@ -1,0 +1,75 @@
+"""What the objects of one job have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom import Dataset
+
+from node.uids import derived_uid
+from pipelines.contract import Model
+from sr_templates.report import Author
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job, as far as its objects tell of it.
+
+    Attributes:
+        job_id: Of the ledger.
+        uid_parts: What makes this work this work; every UID is derived from them and a role.
+        pipeline: Its name, as in routes.
+        pipeline_version: Of the pipeline's code.
+        title: What the reader sees as series description.
+        report: Name of the report's template.
+        model: The algorithm.
+        parameters: What else changed the result.
+        analysed_at: When analysis started (IHE AIR 6.5.3.1); aware, and the same on every
+            attempt. Becomes every date and time of the objects, in its own zone unless the
+            source states an offset from UTC.
+        software_version: Of this node.
+        predecessor: The report that this one supersedes.
+    """
+
+    job_id: str
+    uid_parts: tuple[str, ...]
+    pipeline: str
+    pipeline_version: str
+    title: str
+    report: str
+    model: Model
+    parameters: Mapping[str, str]
+    analysed_at: datetime
+    software_version: str
+    predecessor: Dataset | None = None
+
+    def uid(self, role: str) -> str:
+        """Return the UID of one role: ``sr``, ``sr-series``, ``seg``, ``tracking-LABEL``."""
+        return derived_uid(*self.uid_parts, role)
+
+    @property
+    def device_uid(self) -> str:
+        """UID of the algorithm; another one whenever the model changes."""
+        return derived_uid(
+            "device", self.model.name, self.model.version, self.model.weights_sha256
+        )
+
+    @property
+    def author(self) -> Author:
+        """The algorithm, as the templates name it."""
+        return Author(
+            model=self.model,
+            device_uid=self.device_uid,
+            pipeline=f"{self.pipeline} {self.pipeline_version}",
+            parameters=self.parameters,
+        )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One object of a result; ``role`` is ``seg`` or ``sr``."""
+
+    role: str
+    dataset: Dataset

@@ -1,0 +1,113 @@
+"""The inference process: keeps models warm, answers one JSON line for each JSON line.
+
+It alone decodes pixels and runs networks, so it alone can crash, hang or fill the memory by
+them. It has no ledger and no network; when its worker is gone it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+import threading
+import warnings
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from pydicom import dcmread
+
+from node import __version__
+from node.analyse import analyse
+from node.encode.work import Work
+from pipelines import registry
+
+if TYPE_CHECKING:
+    from pipelines.contract import Pipeline
+
+
+@cache
+def _warm(name: str) -> Pipeline:
+    pipeline = registry.get(name)
+    pipeline.warm_up()
+    return pipeline
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what one request asks: warm models up, or analyse one series."""
+    if "warm" in request:
+        for name in request["warm"]:
+            _warm(name)
+        return {"ready": True}
+    pipeline = _warm(request["pipeline"])
+    predecessor = request["predecessor"]
+    work = Work(
+        job_id=request["job_id"],
+        uid_parts=(request["job_id"],),
+        pipeline=pipeline.name,
+        pipeline_version=pipeline.version,
+        title=pipeline.title,
+        report=pipeline.report,
+        model=pipeline.model,
+        parameters=pipeline.parameters,
+        analysed_at=datetime.fromtimestamp(request["analysed_at"], UTC),
+        software_version=__version__,
+        predecessor=None if predecessor is None else dcmread(predecessor),
+    )
+    analysis = analyse(
+        pipeline, [Path(path) for path in request["paths"]], work, Path(request["folder"])
+    )
+    return {
+        "outcome": analysis.outcome.value,
+        "files": {role: str(path) for role, path in analysis.files.items()},
+        "seconds": analysis.seconds,
+    }
+
+
+def _where(error: BaseException) -> str:
+    """Return type and place of an error. Its message may quote the data set: never that."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    code = trace.tb_frame.f_code
+    return f"{type(error).__name__} at {Path(code.co_filename).name}:{trace.tb_lineno}"
+
+
+def _read_requests(requests: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    os._exit(0)  # The worker is gone: nobody waits for what is being computed.
+
+
+def main(memory_bytes: int) -> None:
+    """Answer requests from standard input until it closes."""
+    with suppress(ValueError, OSError):  # macOS has no such limit
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be patient data on disk
+    warnings.simplefilter("ignore")  # pydicom's warnings quote values
+    logging.disable(logging.CRITICAL)
+    # Libraries print to standard output; the answers go where only we write.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    requests: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    while True:
+        request = json.loads(requests.get())
+        try:
+            answer = _answer(request)
+        except MemoryError:
+            answer = {"error": "It ran out of memory."}
+        except Exception as error:  # the process's edge: the worker decides what it means
+            answer = {"error": f"It failed: {_where(error)}."}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,72 @@
+"""Stored pixel values of each frame, whatever the transfer syntax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy.typing as npt
+from pydicom import Dataset
+from pydicom.pixels import get_decoder, iter_pixels
+from pydicom.uid import UID
+
+from pipelines.contract import CouldNotLook
+
+_DAMAGED = "The pixel data of an image are too short or damaged and cannot be decoded."
+
+
+def require_decodable(dataset: Dataset) -> None:
+    """Raise CouldNotLook unless ``dataset`` holds grey values that can be decoded here."""
+    if "PixelData" not in dataset:
+        raise CouldNotLook("An image holds no pixel data.")
+    photometric = str(dataset.get("PhotometricInterpretation", "missing"))
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or dataset.get("SamplesPerPixel", 1) != 1:
+        raise CouldNotLook(
+            f"The images hold colours, not grey values (photometric interpretation {photometric})."
+        )
+    if "ModalityLUTSequence" in dataset:
+        raise CouldNotLook(
+            "The images map their values by a table (Modality LUT), which CT and MR images "
+            "must not have."
+        )
+    syntax = UID(dataset.file_meta.TransferSyntaxUID)
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise CouldNotLook(
+            f"The images are compressed as {syntax.name}, for which this node has no decoder."
+        )
+
+
+def stored_frames(dataset: Dataset) -> Iterator[npt.NDArray[Any]]:
+    """Yield the stored values of each frame, shape (rows, columns), before any rescale.
+
+    Bits above Bits Stored, where old objects hide overlays, are cleared and the sign bit is
+    extended (PS3.5 section 8.1.1).
+
+    Raises:
+        CouldNotLook: The pixel data are too short or damaged.
+    """
+    expected = int(dataset.get("NumberOfFrames", 1) or 1)
+    decoded = 0
+    try:
+        for values in iter_pixels(dataset, raw=True):
+            spare = 8 * values.dtype.itemsize - int(dataset.BitsStored)
+            yield (values << spare) >> spare if spare > 0 else values
+            decoded += 1
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise CouldNotLook(_DAMAGED) from error
+    if decoded != expected:
+        raise CouldNotLook(_DAMAGED)
+
+
+def padding_range(dataset: Dataset) -> tuple[int, int] | None:
+    """Return the lowest and highest stored value that mean "no data here" (PS3.3 C.7.5.1.1.2)."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    bounds = sorted((int(value), int(value if limit is None else limit)))
+    return bounds[0], bounds[1]

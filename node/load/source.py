@@ -1,0 +1,71 @@
+"""From the files of one series to what a pipeline sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+
+from pipelines.contract import CouldNotLook, Volume, Waveform
+
+_BULK = 0x54000000
+"""Waveforms (5400), spectra (5600) and pixels (7FE0) follow; what describes them comes before."""
+
+_WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
+"""The root of all waveform storage SOP classes (PS3.4 table B.5-1)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The instances a result refers to, and what the pipeline sees of them.
+
+    Attributes:
+        study: What the pipeline sees.
+        instances: Their data sets without bulk data. For a volume of single-frame instances in
+            slice order: ``instances[k]`` is slice ``k``. Otherwise exactly one.
+        frame_numbers: Multi-frame only: slice ``k`` is frame ``frame_numbers[k]``, from 1.
+    """
+
+    study: Volume | Waveform
+    instances: tuple[Dataset, ...]
+    frame_numbers: tuple[int, ...] = ()
+
+
+def read_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
+    """Read data sets up to their bulk data, in the order of ``paths``.
+
+    Raises:
+        pydicom.errors.InvalidDicomError: A file is not DICOM Part 10.
+    """
+    headers = []
+    for path in paths:
+        with path.open("rb") as file:
+            headers.append(read_partial(file, lambda tag, _vr, _length: tag >= _BULK))
+    return tuple(headers)
+
+
+def load(paths: Sequence[Path]) -> Source:
+    """Read the files of one series, in any order.
+
+    Raises:
+        CouldNotLook: They are neither a regular volume nor one waveform; the reason says why.
+    """
+    # Both readers need this module's Source.
+    from node.load.volume import load_volume  # noqa: PLC0415
+    from node.load.waveform import load_waveform  # noqa: PLC0415
+
+    try:
+        datasets = [dcmread(path) for path in paths]
+    except (InvalidDicomError, EOFError) as error:
+        raise CouldNotLook("A file of the series is damaged: it cannot be read as DICOM.") from error
+    if not any(str(dataset.SOPClassUID).startswith(_WAVEFORMS) for dataset in datasets):
+        return load_volume(datasets)
+    if len(datasets) > 1:
+        raise CouldNotLook(
+            f"The series holds {len(datasets)} objects where one waveform recording was expected."
+        )
+    return load_waveform(datasets[0])

@@ -1,0 +1,150 @@
+"""A CT or MR series, classic or Enhanced multi-frame, as one volume in its own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
+
+from node.load.headers import groups, plane, rescale, technical_attributes
+from node.load.pixels import padding_range, require_decodable, stored_frames
+from node.load.source import Source
+from pipelines.contract import CouldNotLook, Volume
+from pipelines.geometry import Plane, stack
+
+_SINGLE_FRAME = (CTImageStorage, MRImageStorage)
+_MULTI_FRAME = (
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+)
+_BULK_GROUP = 0x7FE0
+
+FloatVoxels = npt.NDArray[np.float32]
+
+
+class _Frame(NamedTuple):
+    plane: Plane
+    slope: float
+    intercept: float
+
+
+def load_volume(datasets: Sequence[Dataset]) -> Source:
+    """Stack the images of one series, given in any order, by their position in the patient.
+
+    File names and instance numbers play no part. The pixel data of each data set are dropped as
+    soon as they are decoded, so that no series is in memory twice.
+
+    Args:
+        datasets: Whole data sets with file meta information; they lose their pixel data.
+
+    Raises:
+        CouldNotLook: The images make no regular volume of grey values; the reason says why.
+    """
+    _require_one_series(datasets)
+    for dataset in datasets:
+        require_decodable(dataset)
+    frames = [frame for dataset in datasets for frame in _frames(dataset)]
+    grid, order = stack([frame.plane for frame in frames])
+    attributes = technical_attributes(list(groups(datasets[0], 0)))
+    if len(frames) > len(datasets):
+        instances, frame_numbers = tuple(datasets), tuple(index + 1 for index in order)
+    else:
+        instances, frame_numbers = tuple(datasets[index] for index in order), ()
+    voxels = np.empty(grid.shape, dtype=np.float32)
+    slices = np.argsort(order)
+    _fill(voxels, datasets, frames, slices)
+    return Source(Volume(voxels, grid, attributes), instances, frame_numbers)
+
+
+def _require_one_series(datasets: Sequence[Dataset]) -> None:
+    classes = sorted({UID(dataset.SOPClassUID) for dataset in datasets})
+    others = [sop_class.name for sop_class in classes if sop_class not in _SINGLE_FRAME + _MULTI_FRAME]
+    if not datasets or others:
+        raise CouldNotLook(
+            f"The series holds {' and '.join(others) or 'nothing'}; "
+            "a volume is made of CT or MR images only."
+        )
+    if len(classes) > 1:
+        raise CouldNotLook("The series mixes images of different kinds (SOP classes).")
+    if classes[0] in _MULTI_FRAME and len(datasets) > 1:
+        raise CouldNotLook(
+            f"The series holds {len(datasets)} multi-frame objects; which of them to look at "
+            "is not clear."
+        )
+    if len({dataset.SeriesInstanceUID for dataset in datasets}) > 1:
+        raise CouldNotLook("The images belong to different series.")
+    references = {str(dataset.get("FrameOfReferenceUID") or "") for dataset in datasets}
+    if references == {""} or len(references) > 1:
+        raise CouldNotLook(
+            "The images have no common frame of reference, so that their positions cannot be "
+            "compared."
+        )
+
+
+def _frames(dataset: Dataset) -> Iterator[_Frame]:
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    if UID(dataset.SOPClassUID) in _SINGLE_FRAME:
+        yield _Frame(plane([dataset], shape), *rescale([dataset]))
+        return
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    if len(per_frame) != int(dataset.get("NumberOfFrames") or 0):
+        raise CouldNotLook("The multi-frame object does not describe each of its frames.")
+    _require_one_stack(per_frame)
+    for number in range(len(per_frame)):
+        description = list(groups(dataset, number))
+        yield _Frame(plane(description, shape), *rescale(description))
+
+
+def _require_one_stack(per_frame: Sequence[Dataset]) -> None:
+    contents = [item.FrameContentSequence[0] for item in per_frame if "FrameContentSequence" in item]
+    for keyword, name in (("StackID", "stacks"), ("TemporalPositionIndex", "temporal positions")):
+        count = len({content.get(keyword) for content in contents})
+        if count > 1:
+            raise CouldNotLook(
+                f"The multi-frame object holds {count} {name}; this model looks at one volume."
+            )
+
+
+def _fill(
+    voxels: FloatVoxels,
+    datasets: Sequence[Dataset],
+    frames: Sequence[_Frame],
+    slices: npt.NDArray[np.intp],
+) -> None:
+    """Decode every frame into its slice and drop the pixel data.
+
+    Padding takes the darkest value of the real voxels: the outside of the body.
+    """
+    padding: list[tuple[int, npt.NDArray[np.bool_]]] = []
+    darkest = np.float32(np.inf)
+    number = 0
+    for dataset in datasets:
+        outside = padding_range(dataset)
+        for stored in stored_frames(dataset):
+            position = int(slices[number])
+            np.multiply(stored, np.float32(frames[number].slope), out=voxels[position])
+            voxels[position] += np.float32(frames[number].intercept)
+            if outside is not None:
+                padded = (stored >= outside[0]) & (stored <= outside[1])
+                darkest = min(darkest, voxels[position].min(where=~padded, initial=np.inf))
+                padding.append((position, padded))
+            number += 1
+        for element in list(dataset.group_dataset(_BULK_GROUP)):
+            del dataset[element.tag]
+    if np.isfinite(darkest):
+        for position, padded in padding:
+            voxels[position][padded] = darkest

@@ -1,0 +1,169 @@
+"""Route: which pipelines a series goes through, where results go, and why, or why not."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from pydicom import dcmread
+from pydicom.multival import MultiValue
+
+from node.errors import ConfigError
+from pipelines import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from node.settings import Patterns, Route, Settings
+    from pipelines.contract import Pipeline
+
+CALLING_AE_TITLE = "CallingAETitle"
+"""Not an attribute of the instance, but of the association that brought it."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One line of a ``match`` table, and what the series says to it.
+
+    Attributes:
+        values: Every different value that any instance of the series has.
+    """
+
+    keyword: str
+    patterns: tuple[str, ...]
+    values: tuple[str, ...]
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one route, and one pipeline of it, says to one series."""
+
+    route: str
+    pipeline: str
+    of_route: tuple[Condition, ...]
+    of_pipeline: tuple[Condition, ...]
+
+    @property
+    def taken(self) -> bool:
+        """Whether every condition holds."""
+        return all(condition.holds for condition in (*self.of_route, *self.of_pipeline))
+
+
+Attributes = dict[str, frozenset[str]]
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    wildcards = {"*": ".*", "?": "."}
+    return re.compile(
+        "".join(wildcards.get(c) or re.escape(c) for c in pattern), re.IGNORECASE | re.DOTALL
+    )
+
+
+def _holds(pattern: str, values: Iterable[str]) -> bool:
+    """Whether a value matches; for ``!pattern``, whether none does."""
+    if pattern.startswith("!"):
+        return not _holds(pattern[1:], values)
+    return any(_expression(pattern).fullmatch(value) for value in values)
+
+
+def conditions(match: Patterns, attributes: Attributes) -> tuple[Condition, ...]:
+    """Judge each line of a ``match`` table. An absent attribute matches only a ``!`` pattern.
+
+    Of several alternatives one must hold; of several with ``!`` all must.
+    """
+    judged = []
+    for keyword, stated in match.items():
+        patterns = (stated,) if isinstance(stated, str) else tuple(stated)
+        values = attributes.get(keyword, frozenset())
+        wanted = [p for p in patterns if not p.startswith("!")]
+        unwanted = [p for p in patterns if p.startswith("!")]
+        holds = (not wanted or any(_holds(p, values) for p in wanted)) and all(
+            _holds(p, values) for p in unwanted
+        )
+        judged.append(Condition(keyword, patterns, tuple(sorted(values)), holds))
+    return tuple(judged)
+
+
+def read_attributes(paths: Iterable[Path], keywords: Iterable[str]) -> Attributes:
+    """Return every different value of ``keywords`` over all instances of a series."""
+    tags = sorted(set(keywords) - {CALLING_AE_TITLE})
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+        for keyword in tags:
+            value = header.get(keyword)
+            if value is None:
+                continue
+            several = value if isinstance(value, MultiValue | list) else [value]
+            found[keyword].update(str(one) for one in several if one != "")
+    return {keyword: frozenset(values) for keyword, values in found.items()}
+
+
+def pipeline(name: str) -> Pipeline:
+    """Return a pipeline of a route.
+
+    Raises:
+        ConfigError: It is not installed, or lacks a package.
+    """
+    try:
+        return registry.get(name)
+    except registry.UnknownPipeline:
+        known = ", ".join(registry.names()) or "none"
+        raise ConfigError(
+            f"No pipeline is called '{name}'.",
+            do=f"Install the package that brings it, or use one of: {known}.",
+        ) from None
+    except ImportError as error:
+        raise ConfigError(
+            f"Pipeline '{name}' needs {error.name}, which is not installed.",
+            do="Install radnode with its models: pipx install 'radnode[models]'.",
+        ) from error
+
+
+def keywords(settings: Settings) -> frozenset[str]:
+    """Return every attribute that some route or pipeline looks at."""
+    looked_at: set[str] = set()
+    for route in settings.routes:
+        looked_at.update(route.match)
+        for name in route.run:
+            looked_at.update(pipeline(name).input)
+    return frozenset(looked_at)
+
+
+def name_of(route: Route, number: int) -> str:
+    """Return how people call a route: its name, or its place in the file."""
+    return route.name or f"routes[{number}]"
+
+
+def decide(settings: Settings, attributes: Attributes) -> tuple[Decision, ...]:
+    """Return what every route and each of its pipelines says to one series."""
+    return tuple(
+        Decision(
+            name_of(route, number),
+            name,
+            conditions(route.match, attributes),
+            conditions(pipeline(name).input, attributes),
+        )
+        for number, route in enumerate(settings.routes, start=1)
+        for name in route.run
+    )
+
+
+def routes_by_name(settings: Settings) -> Mapping[str, Route]:
+    """Return the routes under the names that decisions carry."""
+    return {name_of(route, n): route for n, route in enumerate(settings.routes, start=1)}
+
+
+def attributes_of(
+    settings: Settings, paths: Sequence[Path], calling_aes: Sequence[str]
+) -> Attributes:
+    """Return what a series says to the keywords that the configuration looks at."""
+    attributes = read_attributes(paths, keywords(settings))
+    attributes[CALLING_AE_TITLE] = frozenset(calling_aes)
+    return attributes

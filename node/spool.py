@@ -1,0 +1,188 @@
+"""The spool: received instances as Part 10 files that are whole and durable, or not there.
+
+    tmp/<random>.part         being received; locked by the process that writes it
+    <digest[:2]>/<digest>.dcm kept; the digest is that of the data set without file meta
+
+Nothing that came over the network is part of a path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def fsync_directory(folder: Path) -> None:
+    """Make the folder's entries durable: a rename is not, by itself."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Part:
+    """A file being received: its data set is hashed as it is written, never held in memory.
+
+    The first error of the disk is kept in ``failure`` and the rest of the data set is dropped:
+    the sender gets its answer only when it has said everything.
+
+    Attributes:
+        path: Of the file, until it is kept or discarded.
+        data_offset: Bytes before the data set: preamble, prefix and file meta.
+        size_bytes: Of the data set so far.
+        failure: Why the file is not complete, if it is not.
+    """
+
+    def __init__(self, path: Path, header: bytes) -> None:
+        self.path = path
+        self.data_offset = len(header)
+        self.size_bytes = 0
+        self.failure: OSError | None = None
+        self._sha256 = hashlib.sha256()
+        self._descriptor = -1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write(header)
+        except OSError as error:
+            self._fail(error)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the data set so far (hex)."""
+        return self._sha256.hexdigest()
+
+    def write(self, data_set: bytes) -> None:
+        """Append bytes of the data set; never raises, see ``failure``."""
+        if self.failure is not None:
+            return
+        try:
+            self._write(data_set)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._sha256.update(data_set)
+        self.size_bytes += len(data_set)
+
+    def close(self) -> None:
+        """Close the file and give up its lock. May be called again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def discard(self) -> None:
+        """Close the file and remove it, unless it was kept. May be called again."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = error
+        self.discard()
+
+
+class Spool:
+    """The folder of received instances. Any number of processes may use it at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._parts = folder / "tmp"
+
+    def new_part(self) -> Path:
+        """Return a path that nobody uses, on the file system of the kept files."""
+        return self._parts / f"{uuid.uuid4().hex}.part"
+
+    def keep(self, part: Path, digest: str) -> str:
+        """Make ``part`` durable under its digest; from then on it may be acknowledged.
+
+        A file that is there already has the same content and stays.
+
+        Args:
+            part: A complete file from ``new_part``.
+            digest: SHA-256 of its data set (hex).
+
+        Returns:
+            The path relative to the spool.
+
+        Raises:
+            OSError: The disk did not take it.
+        """
+        relative = f"{digest[:2]}/{digest}.dcm"
+        target = self.folder / relative
+        if target.exists():
+            part.unlink()
+        else:
+            _fsync_file(part)
+            target.parent.mkdir(exist_ok=True)
+            part.replace(target)
+        # Also where it was there: who renamed it may have died before this line.
+        fsync_directory(target.parent)
+        fsync_directory(self.folder)
+        return relative
+
+    def absolute(self, relative: str) -> Path:
+        """Return where a kept file lies."""
+        return self.folder / relative
+
+    def has_room(self, minimum_free_bytes: int) -> bool:
+        """Whether at least so much of the disk is free."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.folder).free >= minimum_free_bytes
+
+    @contextmanager
+    def scratch(self) -> Iterator[Part]:
+        """Lend a file that is gone at the end, whatever happens."""
+        part = Part(self.new_part(), b"")
+        try:
+            yield part
+        finally:
+            part.discard()
+
+    def sweep(self) -> int:
+        """Remove the parts of processes that have died; return how many.
+
+        A part whose writer lives is locked and stays.
+        """
+        removed = 0
+        for part in self._parts.glob("*.part"):
+            try:
+                descriptor = os.open(part, os.O_RDONLY)
+            except FileNotFoundError:  # kept or discarded since
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                part.unlink(missing_ok=True)
+                removed += 1
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(descriptor)
+        return removed
+
+    def files(self) -> Iterator[str]:
+        """Yield the relative path of every kept file, in no particular order."""
+        for path in self.folder.glob("[0-9a-f][0-9a-f]/*.dcm"):
+            yield path.relative_to(self.folder).as_posix()
+
+
+def _fsync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

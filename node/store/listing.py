@@ -1,0 +1,169 @@
+"""What people ask the ledger: lists, counts, and what an abbreviation stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from node.errors import UsageError
+from node.log import short
+from node.store.tables import (
+    artifact,
+    association,
+    conflict,
+    delivery,
+    event,
+    instance,
+    job,
+    series,
+    study,
+    worker,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Select
+
+Row = dict[str, Any]
+
+SHORTEST_PREFIX = 4
+
+
+def _rows(db: Connection, query: Select[Any]) -> list[Row]:
+    return [dict(row) for row in db.execute(query).mappings()]
+
+
+def studies(db: Connection, limit: int) -> list[Row]:
+    """Return the studies that moved last, newest first."""
+    counted = (
+        select(
+            instance.c.study_uid,
+            func.count().label("instances"),
+            func.count(instance.c.series_uid.distinct()).label("series"),
+        )
+        .where(~instance.c.own_result)
+        .group_by(instance.c.study_uid)
+        .subquery()
+    )
+    rows = _rows(
+        db,
+        select(study, counted.c.instances, counted.c.series)
+        .join(counted, counted.c.study_uid == study.c.study_uid)
+        .order_by(study.c.last_instance_at.desc())
+        .limit(limit),
+    )
+    return [{"study": short(row["study_uid"]), **row} for row in rows]
+
+
+def jobs(db: Connection, limit: int, state: str | None = None) -> list[Row]:
+    """Return jobs, newest first."""
+    query = select(job).order_by(job.c.planned_at.desc()).limit(limit)
+    rows = _rows(db, query if state is None else query.where(job.c.state == state))
+    hidden = ("lease_token", "parameters")
+    return [
+        {"study": short(row["study_uid"]), **{k: v for k, v in row.items() if k not in hidden}}
+        for row in rows
+    ]
+
+
+def deliveries(db: Connection, limit: int, state: str | None = None) -> list[Row]:
+    """Return deliveries, newest first."""
+    query = (
+        select(delivery, artifact.c.role, artifact.c.job_id)
+        .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .order_by(delivery.c.planned_at.desc(), artifact.c.role)
+        .limit(limit)
+    )
+    rows = _rows(db, query if state is None else query.where(delivery.c.state == state))
+    return [{"study": short(row["study_uid"]), **row} for row in rows]
+
+
+def series_states(db: Connection, study_uid: str) -> list[Row]:
+    """Return the series of one study."""
+    return _rows(db, select(series).where(series.c.study_uid == study_uid))
+
+
+def conflicts(db: Connection, limit: int) -> list[Row]:
+    """Return instances that came again with other content, newest first."""
+    return _rows(db, select(conflict).order_by(conflict.c.received_at.desc()).limit(limit))
+
+
+def recent_events(db: Connection, limit: int, after: int = 0) -> list[Row]:
+    """Return the last events, oldest first, that have a sequence number above ``after``."""
+    query = select(event).where(event.c.sequence > after)
+    return _rows(db, query.order_by(event.c.sequence.desc()).limit(limit))[::-1]
+
+
+def workers(db: Connection) -> list[Row]:
+    """Return every worker that has ever been heard of."""
+    return _rows(db, select(worker).order_by(worker.c.name))
+
+
+def counts(db: Connection) -> dict[str, dict[str, int]]:
+    """Return how many studies, jobs and deliveries are in each state, and open associations."""
+    tables = {"studies": study, "jobs": job, "deliveries": delivery}
+    found = {
+        name: {
+            row.state: row.count
+            for row in db.execute(
+                select(table.c.state, func.count().label("count")).group_by(table.c.state)
+            )
+        }
+        for name, table in tables.items()
+    }
+    opened = db.execute(select(func.count()).select_from(association)).scalar_one()
+    return {**found, "associations": {"open": opened}}
+
+
+def study_uid_of(db: Connection, text: str) -> str:
+    """Return the study that ``text`` names: its UID, or the start of its short form.
+
+    Raises:
+        UsageError: None or several do.
+    """
+    exact = select(study.c.study_uid).where(study.c.study_uid == text)
+    if (found := db.execute(exact).scalar_one_or_none()) is not None:
+        return found
+    matching = [
+        uid
+        for uid in db.execute(select(study.c.study_uid)).scalars()
+        if len(text) >= SHORTEST_PREFIX and short(uid).startswith(text)
+    ]
+    return _only(matching, "study", "radnode studies")
+
+
+def job_id_of(db: Connection, text: str) -> str:
+    """Return the job whose id starts with ``text``.
+
+    Raises:
+        UsageError: None or several do.
+    """
+    escaped = text if len(text) >= SHORTEST_PREFIX and text.isalnum() else ""
+    query = select(job.c.id).where(job.c.id.startswith(escaped)).limit(2) if escaped else None
+    matching = [] if query is None else list(db.execute(query).scalars())
+    return _only(matching, "job", "radnode jobs")
+
+
+def _only(matching: list[str], kind: str, listing: str) -> str:
+    if len(matching) == 1:
+        return matching[0]
+    several = f"More than one {kind} begins like that."
+    what = several if matching else f"No {kind} is called that."
+    raise UsageError(what, do=f"'{listing}' lists them; give more of its id.")
+
+
+def job_row(db: Connection, job_id: str) -> Row:
+    """Return one job."""
+    (row,) = _rows(db, select(job).where(job.c.id == job_id))
+    return row
+
+
+def deliveries_of_job(db: Connection, job_id: str) -> list[Row]:
+    """Return where the objects of one job go."""
+    return _rows(
+        db,
+        select(delivery, artifact.c.role)
+        .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .where(artifact.c.job_id == job_id)
+        .order_by(artifact.c.role, delivery.c.destination),
+    )

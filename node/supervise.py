@@ -1,0 +1,165 @@
+"""Supervise: start every role of the node on this host, and start again what dies.
+
+    broker   Valkey, when embedded; one that is alive already is adopted
+    listen   C-STORE, one or more processes on one port
+    relay    complete, route, plan, ring
+    work     one process per device
+    deliver  send, and ask for commitment
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from node import embedded
+from node.log import get_logger
+from node.store import jobs
+
+if TYPE_CHECKING:
+    import threading
+
+    from node.settings import Settings
+    from node.store.ledger import Ledger
+
+log = get_logger(__name__)
+
+SUPERVISED = "RADNODE_SUPERVISED"
+"""Set for child roles: they end when their standard input does, that is, with us."""
+
+POLL_S = 0.5
+STOP_S = 20.0
+SILENT_S = 30.0
+SETTLED_S = 60.0
+"""A process that has run for this long starts again at once, and may be judged silent."""
+LONGEST_DELAY_S = 30.0
+
+
+@dataclass
+class Role:
+    """One process that shall run, and does or does not.
+
+    Attributes:
+        starts: How often it was started since it last ran for ``SETTLED_S``.
+        due_at: When it may start again (monotonic).
+    """
+
+    name: str
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    starts: int = 0
+    due_at: float = field(default=0.0)
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was started."""
+        return time.monotonic() - self.started_at
+
+    def start(self) -> None:
+        """Start its process, with a pipe that ends when we do."""
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            env={**os.environ, SUPERVISED: "1"},
+        )
+        self.started_at = time.monotonic()
+        self.starts += 1
+        log.info("role_started", process=self.name, pid=self.process.pid)
+
+
+def worker_name(number: int) -> str:
+    """Return the name of the ``number``-th worker of this host."""
+    return f"worker-{os.uname().nodename}-{number}"
+
+
+def roles(settings: Settings) -> list[Role]:
+    """Return every process of a node with these settings."""
+    verb = [sys.executable, "-m", "node.cli"]
+    broker = [Role("broker", [])] if settings.broker == "embedded" else []
+    listeners = [
+        Role(f"listen-{n}", [*verb, "listen", "--number", str(n)])
+        for n in range(1, settings.listen.processes + 1)
+    ]
+    workers = [
+        Role(worker_name(n), [*verb, "work", "--number", str(n)])
+        for n in range(1, settings.work.processes + 1)
+    ]
+    rest = [Role(name, [*verb, name]) for name in ("relay", "deliver")]
+    return [*broker, *listeners, *rest, *workers]
+
+
+def up(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Run the whole node until ``stop``."""
+    running = roles(settings)
+    try:
+        while not stop.is_set():
+            for role in running:
+                _keep(role, settings)
+            _restart_silent_workers(running, ledger)
+            stop.wait(POLL_S)
+    finally:
+        _stop_all(running)
+
+
+def _keep(role: Role, settings: Settings) -> None:
+    """Start a role that does not run, later each time it dies young."""
+    if role.running:
+        if role.age_s > SETTLED_S:
+            role.starts = 0
+        return
+    now = time.monotonic()
+    if role.name == "broker" and embedded.is_alive(settings):
+        return  # started by an earlier supervisor that was killed
+    if role.process is not None:
+        log.error("role_died", process=role.name, status=role.process.returncode)
+        role.process = None
+        role.due_at = now + min(LONGEST_DELAY_S, 0.5 * 2 ** (role.starts - 1))
+    if now >= role.due_at:
+        if role.name == "broker":
+            role.command = embedded.command(settings)
+        role.start()
+
+
+def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
+    for role in running:
+        if not role.name.startswith("worker-") or not role.running or role.age_s < SETTLED_S:
+            continue
+        with ledger.read() as db:
+            silent_s = jobs.silent_s(db, role.name)
+        if silent_s is not None and silent_s > SILENT_S and role.process is not None:
+            log.error("worker_silent", process=role.name, silent_s=round(silent_s))
+            role.process.kill()
+            role.process.wait()
+
+
+def _stop_all(running: list[Role]) -> None:
+    """Ask every process to end, the broker last; kill what does not within ``STOP_S``."""
+    deadline = time.monotonic() + STOP_S
+    for role in sorted(running, key=lambda role: role.name == "broker"):
+        if role.process is None or not role.running:
+            continue
+        if role.name == "broker":
+            _wait([r for r in running if r.name != "broker"], deadline)
+        role.process.terminate()
+    _wait(running, deadline)
+
+
+def _wait(running: list[Role], deadline: float) -> None:
+    for role in running:
+        if role.process is None:
+            continue
+        try:
+            role.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            role.process.kill()
+            role.process.wait()

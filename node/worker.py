@@ -1,0 +1,219 @@
+"""Worker: claim the most urgent job, have it inferred, publish what came of it.
+
+The main thread hears Celery's bells; the one job thread works. A bell only wakes it, and
+without bells it looks into the ledger every ``POLL_S``: a broker that is away makes work
+slower, never stops it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from node import bell, publish, route
+from node.crashpoint import reach
+from node.domain import Lease, Outcome
+from node.errors import ConfigError, GateClosed, LeaseLost, ModelFailed, NodeError
+from node.inference import InferenceProcess
+from node.load.source import read_headers
+from node.log import get_logger, short
+from node.store import deliveries, jobs, studies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from node.settings import Settings
+    from node.store.ledger import Ledger
+
+log = get_logger(__name__)
+
+POLL_S = 5.0
+RENEW_S = 15.0
+TOUCH_S = 5.0
+RETRY_S = 5.0
+WARM_UP_DEADLINE_S = 300.0
+
+
+class Stopping(Exception):
+    """This worker shall end; the job at hand goes back."""
+
+
+class Worker:
+    """One device's worth of work: at most one job at a time."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, name: str) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._name = name
+        self._inference = InferenceProcess(settings.work)
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._touched_at = 0.0
+
+    def run(self) -> None:
+        """Work until SIGTERM."""
+        app = bell.make_app(self._settings)
+        bell.on_ring(app, self._wake.set)
+        thread = threading.Thread(target=self._work, name="jobs")
+        thread.start()
+        try:
+            bell.listen(app, self._name)
+        finally:
+            self._stop.set()
+            self._wake.set()
+            thread.join()
+
+    def _work(self) -> None:
+        try:
+            self._warm_up()
+            while not self._stop.is_set():
+                self._wake.clear()
+                try:
+                    while not self._stop.is_set() and self.run_next():
+                        pass
+                    self._touch(None)
+                except Exception as error:  # the loop's edge: the next poll tries again
+                    log.error("worker_failed", what=type(error).__name__, do="Read 'radnode check'.")
+                self._wake.wait(POLL_S)
+        except Stopping:
+            pass
+        finally:
+            self._inference.kill()
+
+    def _warm_up(self) -> None:
+        """Load the models of every route before the first study needs them."""
+        wanted = sorted({name for route in self._settings.routes for name in route.run})
+        try:
+            self._inference.ask(
+                {"warm": wanted},
+                deadline_s=WARM_UP_DEADLINE_S,
+                tick=lambda: self._tick(None),
+            )
+        except ModelFailed as error:
+            log.error("warm_up_failed", what=error.what, do="Run 'radnode check'.")
+
+    def run_next(self) -> bool:
+        """Do one job, if one waits. False if none does."""
+        with self._ledger.write() as db:
+            lease = jobs.claim(db, self._name)
+        if lease is None:
+            return False
+        reach("worker.claimed")
+        about = {
+            "job": lease.job.id,
+            "study": short(lease.job.study_uid),
+            "pipeline": lease.job.pipeline,
+            "attempt": lease.attempt,
+        }
+        log.info("job_started", **about)
+        folder = self._settings.work_folder / f"{lease.job.id}-{lease.token}"
+        try:
+            outcome = self._do(lease, folder)
+            log.info("job_completed", outcome=outcome.value, **about)
+        except Stopping:
+            with contextlib.suppress(LeaseLost), self._ledger.write() as db:
+                jobs.release(db, lease)
+            raise
+        except LeaseLost as error:
+            log.warning("lease_lost", what=error.what, **about)
+        except GateClosed as error:
+            log.error("gate_closed", problems=error.problems, **about)
+            self._give_back(lease, error, person=True)
+        except (ModelFailed, ConfigError) as error:
+            log.error("job_failed", what=error.what, do=error.do, **about)
+            self._give_back(lease, error, person=False)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return True
+
+    def _do(self, lease: Lease, folder: Path) -> Outcome:
+        """Infer and publish; the outcome."""
+        self._check_version(lease)
+        with self._ledger.read() as db:
+            instances = studies.instances_of(db, lease.job.study_uid, lease.job.series_uid)
+            predecessor = self._report_of(db, lease.supersedes)
+        paths = [self._settings.spool_folder / one.path for one in instances]
+        answer = self._inference.ask(
+            {
+                "job_id": lease.job.id,
+                "pipeline": lease.job.pipeline,
+                "paths": [str(path) for path in paths],
+                "predecessor": predecessor,
+                "analysed_at": lease.first_started_at,
+                "folder": str(folder),
+            },
+            deadline_s=lease.job.deadline_s,
+            tick=self._keep(lease),
+        )
+        reach("worker.inferred")
+        outcome = Outcome(answer["outcome"])
+        publish.publish(
+            self._ledger,
+            lease,
+            outcome=outcome,
+            made={role: Path(path) for role, path in answer["files"].items()},
+            sources=read_headers(paths),
+            folder=self._settings.artifact_folder,
+            seconds=answer["seconds"],
+        )
+        return outcome
+
+    def _keep(self, lease: Lease) -> Callable[[], None]:
+        """Return what to call once a second while a job runs: it renews the lease."""
+        renewed_at = time.monotonic()
+
+        def tick() -> None:
+            nonlocal renewed_at
+            self._tick(lease.job.id)
+            if time.monotonic() - renewed_at >= RENEW_S:
+                renewed_at = time.monotonic()
+                with self._ledger.write() as db:
+                    jobs.renew(db, lease)
+
+        return tick
+
+    def _check_version(self, lease: Lease) -> None:
+        installed = route.pipeline(lease.job.pipeline)
+        if (installed.version, installed.model.weights_sha256) != (
+            lease.job.pipeline_version,
+            lease.job.model_sha256,
+        ):
+            raise ModelFailed(
+                f"The job was planned for {lease.job.pipeline} {lease.job.pipeline_version}, "
+                f"this worker has {installed.version}.",
+                do="Give every host the same version, then retry the job.",
+            )
+
+    def _report_of(self, db: Connection, job_id: str | None) -> str | None:
+        """Return the file of the report that an earlier job made."""
+        if job_id is None:
+            return None
+        reports = [a for a in deliveries.artifacts_of(db, job_id) if a.role == "sr"]
+        return str(self._settings.artifact_folder / reports[0].path) if reports else None
+
+    def _give_back(self, lease: Lease, error: NodeError, *, person: bool) -> None:
+        with contextlib.suppress(LeaseLost), self._ledger.write() as db:
+            if person:
+                jobs.quarantine(db, lease, what=error.what, do=error.do)
+            else:
+                wait_s = RETRY_S * 2 ** (lease.attempt - 1)
+                jobs.fail(db, lease, what=error.what, do=error.do, retry_in_s=wait_s)
+
+    def _tick(self, job_id: str | None) -> None:
+        if self._stop.is_set():
+            raise Stopping
+        self._touch(job_id)
+
+    def _touch(self, job_id: str | None) -> None:
+        """Tell the supervisor that the job thread is alive."""
+        now = time.monotonic()
+        if now - self._touched_at >= TOUCH_S:
+            self._touched_at = now
+            with self._ledger.write() as db:
+                jobs.touch_worker(db, self._name, job_id)
