@@ -79,7 +79,7 @@ def ring(app: Celery, job_id: str) -> None:
 def on_ring(app: Celery, wake: Callable[[], None]) -> None:
     """Call ``wake`` for every bell that this process hears."""
 
-    @app.task(name=TASK, ignore_result=True)
+    @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def ring_received(_job_id: str) -> None:
         wake()
 

@@ -86,9 +86,7 @@ def deliver_study(
     return tuple(errors)
 
 
-def for_each_destination(
-    names: Sequence[str], stop: Event, serve: Callable[[str], None]
-) -> None:
+def for_each_destination(names: Sequence[str], stop: Event, serve: Callable[[str], None]) -> None:
     """Run ``serve(name)`` in a thread for each name until they return.
 
     If one raises, the others are stopped and its exception is raised: a supervisor starts the

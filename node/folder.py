@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from typing import TYPE_CHECKING
 
 from node.errors import PeerUnreachable
-from node.uids import derived_uuid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +23,7 @@ def copy(source: Path, folder: Path, *, study_uid: str, sop_instance_uid: str) -
         PeerUnreachable: The folder is not there or cannot be written to. It is not created: an
             empty mount point must not collect results that nobody will see.
     """
-    target = folder / derived_uuid("study", study_uid).hex[:16]
-    target /= f"{derived_uuid('instance', sop_instance_uid).hex}.dcm"
+    target = folder / _name(study_uid) / f"{_name(sop_instance_uid)}.dcm"
     part = target.with_suffix(".part")
     try:
         if not folder.is_dir():
@@ -39,11 +38,14 @@ def copy(source: Path, folder: Path, *, study_uid: str, sop_instance_uid: str) -
         _fsync(folder)
     except OSError as error:
         raise PeerUnreachable(
-            f"The object cannot be copied into {folder}: "
-            f"{error.strerror or type(error).__name__}.",
+            f"The object cannot be copied into {folder}: {error.strerror or type(error).__name__}.",
             do="Check that the folder exists, is mounted, has room, and lets this user write.",
         ) from error
     return target
+
+
+def _name(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]
 
 
 def _fsync(folder: Path) -> None:

@@ -8,9 +8,11 @@ import selectors
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
 
-from node.errors import ModelFailed
+from node.errors import GateClosed, ModelFailed
 from node.log import get_logger
 
 if TYPE_CHECKING:
@@ -24,12 +26,19 @@ TICK_S = 1.0
 _READ_BYTES = 65_536
 
 
+@dataclass(frozen=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    requests: IO[bytes]
+    answers: IO[bytes]
+
+
 class InferenceProcess:
     """One child process with warm models. Started when first asked, replaced after a crash."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: _Child | None = None
         self._jobs = 0
 
     def ask(
@@ -44,67 +53,38 @@ class InferenceProcess:
 
         Raises:
             ModelFailed: The process crashed, was late, or says that it failed.
+            GateClosed: The result contradicts itself: it could not even be encoded.
         """
-        process = self._running()
-        assert process.stdin is not None
+        child = self._running()
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
-            line = self._read_line(process, time.monotonic() + deadline_s, tick)
+            child.requests.write(json.dumps(request).encode() + b"\n")
+            child.requests.flush()
+            line = _read_line(child.answers, time.monotonic() + deadline_s, tick)
         except BrokenPipeError:
             line = b""
         except BaseException:
             self.kill()
             raise
         if not line:
-            status = process.wait()
+            status = child.process.wait()
             self.kill()
             how = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
             raise ModelFailed(f"The inference process {how}.", do="Read the worker's log.")
         answer: dict[str, Any] = json.loads(line)
+        if "problems" in answer:
+            raise GateClosed(tuple(answer["problems"]))
         if "error" in answer:
             self.kill()  # a failed model may hold memory or a broken device
             raise ModelFailed(answer["error"], do="Read the pipeline's model card for its limits.")
         self._recycle()
         return answer
 
-    def _read_line(
-        self, process: subprocess.Popen[bytes], deadline: float, tick: Callable[[], None]
-    ) -> bytes:
-        assert process.stdout is not None
-        descriptor = process.stdout.fileno()
-        line = bytearray()
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
-                if time.monotonic() > deadline:
-                    raise ModelFailed(
-                        "The model did not finish before its deadline.",
-                        do="Raise the pipeline's deadline, or give the worker a faster device.",
-                    )
-                if selector.select(TICK_S):
-                    chunk = os.read(descriptor, _READ_BYTES)
-                    if not chunk:
-                        return b""
-                    line += chunk
-                else:
-                    tick()
-        return bytes(line)
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
-            environment = dict(os.environ)
-            if self._work.threads:
-                environment["OMP_NUM_THREADS"] = str(self._work.threads)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "node.inference_child", str(self._work.memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=environment,
-            )
+    def _running(self) -> _Child:
+        if self._child is None or self._child.process.poll() is not None:
+            self.kill()
+            self._child = _start(self._work)
             self._jobs = 0
-            log.info("inference_started", pid=self._process.pid)
-        return self._process
+        return self._child
 
     def _recycle(self) -> None:
         self._jobs += 1
@@ -113,11 +93,49 @@ class InferenceProcess:
 
     def kill(self) -> None:
         """End the process; the next request starts another."""
-        if self._process is None:
+        if self._child is None:
             return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._process = None
+        child, self._child = self._child, None
+        child.process.kill()
+        child.process.wait()
+        child.answers.close()
+        with suppress(BrokenPipeError):
+            child.requests.close()
+
+
+def _start(work: Work) -> _Child:
+    environment = dict(os.environ)
+    if work.threads:
+        environment["OMP_NUM_THREADS"] = str(work.threads)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "node.inference_child", str(work.memory_bytes)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    if process.stdin is None or process.stdout is None:
+        raise AssertionError("Both are pipes, as asked for.")
+    log.info("inference_started", pid=process.pid)
+    return _Child(process, process.stdin, process.stdout)
+
+
+def _read_line(answers: IO[bytes], deadline: float, tick: Callable[[], None]) -> bytes:
+    """Read one line, unbuffered. Empty if the process closed its end."""
+    descriptor = answers.fileno()
+    line = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if time.monotonic() > deadline:
+                raise ModelFailed(
+                    "The model did not finish before its deadline.",
+                    do="Raise the pipeline's deadline, or give the worker a faster device.",
+                )
+            if selector.select(TICK_S):
+                chunk = os.read(descriptor, _READ_BYTES)
+                if not chunk:
+                    return b""
+                line += chunk
+            else:
+                tick()
+    return bytes(line)

@@ -25,6 +25,7 @@ from pydicom import dcmread
 from node import __version__
 from node.analyse import analyse
 from node.encode.work import Work
+from node.errors import GateClosed
 from pipelines import registry
 
 if TYPE_CHECKING:
@@ -102,9 +103,11 @@ def main(memory_bytes: int) -> None:
         request = json.loads(requests.get())
         try:
             answer = _answer(request)
+        except GateClosed as error:
+            answer = {"problems": error.problems}
         except MemoryError:
             answer = {"error": "It ran out of memory."}
-        except Exception as error:  # the process's edge: the worker decides what it means
+        except Exception as error:  # noqa: BLE001 - the process's edge: the worker decides what it means
             answer = {"error": f"It failed: {_where(error)}."}
         print(json.dumps(answer), file=answers, flush=True)
 

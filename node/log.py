@@ -6,6 +6,7 @@ import hashlib
 import logging
 import logging.handlers
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +14,7 @@ import structlog
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from structlog.typing import FilteringBoundLogger
+    from structlog.stdlib import BoundLogger
 
 KEEP_BYTES = 10_000_000
 KEEP_FILES = 5
@@ -24,9 +25,9 @@ def short(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:12]
 
 
-def get_logger(name: str) -> FilteringBoundLogger:
+def get_logger(name: str) -> BoundLogger:
     """Return the logger of one module: ``log.info("series_complete", study=short(uid))``."""
-    logger: FilteringBoundLogger = structlog.stdlib.get_logger(name)
+    logger: BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
@@ -64,7 +65,7 @@ def configure(role: str, folder: Path | None = None) -> None:
     root.setLevel(logging.INFO)
     for noisy in ("pynetdicom", "pydicom", "celery", "kombu", "amqp", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.captureWarnings(capture=False)
+    warnings.simplefilter("ignore")  # pydicom's quote the values they complain about
     structlog.contextvars.bind_contextvars(role=role)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

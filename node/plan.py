@@ -30,7 +30,7 @@ def input_digest(instances: Sequence[StoredInstance]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def planned_job(  # noqa: PLR0913 - everything that makes a result this result
+def planned_job(
     series: CompletedSeries,
     instances: Sequence[StoredInstance],
     pipeline: Pipeline,
@@ -123,9 +123,7 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
                 detail="No route takes this series; 'radnode why' says why.",
             )
     for job in new:
-        log.info(
-            "job_scheduled", study=short(job.study_uid), job=job.id, pipeline=job.pipeline
-        )
+        log.info("job_scheduled", study=short(job.study_uid), job=job.id, pipeline=job.pipeline)
     if not planned:
         log.info("no_route", study=short(series.study_uid), series=short(series.series_uid))
     return len(new)

@@ -10,9 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from node import bell, complete, plan
+from node.crashpoint import reach
 from node.errors import BrokerAway, NodeError
 from node.log import get_logger
-from node.crashpoint import reach
 from node.store import jobs
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
         except NodeError as error:
             log.error("relay_failed", what=error.what, do=error.do)
             stop.wait(AWAY_S)
-        except Exception as error:  # the loop's edge: one bad study must not stop the others
+        except Exception as error:  # noqa: BLE001 - the loop's edge: one bad study must not stop the others
             log.error("relay_failed", what=type(error).__name__, do="Report this as a fault.")
             stop.wait(AWAY_S)
         stop.wait(POLL_S)

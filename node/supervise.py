@@ -1,10 +1,10 @@
 """Supervise: start every role of the node on this host, and start again what dies.
 
-    broker   Valkey, when embedded; one that is alive already is adopted
-    listen   C-STORE, one or more processes on one port
-    relay    complete, route, plan, ring
-    work     one process per device
-    deliver  send, and ask for commitment
+broker   Valkey, when embedded; one that is alive already is adopted
+listen   C-STORE, one or more processes on one port
+relay    complete, route, plan, ring
+work     one process per device
+deliver  send, and ask for commitment
 """
 
 from __future__ import annotations

@@ -78,8 +78,10 @@ class Worker:
                     while not self._stop.is_set() and self.run_next():
                         pass
                     self._touch(None)
-                except Exception as error:  # the loop's edge: the next poll tries again
-                    log.error("worker_failed", what=type(error).__name__, do="Read 'radnode check'.")
+                except Exception as error:  # noqa: BLE001 - the loop's edge: the next poll tries again
+                    log.error(
+                        "worker_failed", what=type(error).__name__, do="Read 'radnode check'."
+                    )
                 self._wake.wait(POLL_S)
         except Stopping:
             pass

@@ -41,9 +41,7 @@ class Grid:
 
     shape: tuple[int, int, int]
     origin_mm: tuple[float, float, float]
-    axes: tuple[
-        tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]
-    ]
+    axes: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
     spacing_mm: tuple[float, float, float]
 
     @property

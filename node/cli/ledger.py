@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydicom import dcmread
 
-from node import route, watch as overview
+from node import route
+from node import watch as overview
 from node.cli.options import (
     config_option,
     json_option,
@@ -24,8 +25,9 @@ from node.domain import DeliveryState, JobState
 from node.errors import UsageError
 from node.log import short
 from node.store import deliveries as delivery_store
-from node.store import events, listing, studies as study_store
+from node.store import events, listing
 from node.store import jobs as job_store
+from node.store import studies as study_store
 from sr_templates.text import as_text
 
 if TYPE_CHECKING:

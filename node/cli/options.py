@@ -20,6 +20,7 @@ from node.store.migrate import migrate
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+
 def _load(_context: click.Context, _option: click.Parameter, path: Path | None) -> Settings:
     if path is not None:
         os.environ[CONFIG_VARIABLE] = str(path.resolve())  # for the roles that 'up' starts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node import commit, deliver, log, relay, reindex, route, supervise
+from node import commit, deliver, log, reindex, relay, route, supervise
 from node.cli.options import config_option, ready_ledger
 from node.dimse import listener
 from node.worker import Worker

@@ -12,7 +12,8 @@ import click
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from node import __version__, check as doctor
+from node import __version__
+from node import check as doctor
 from node.cli.options import config_option, json_option, print_rows, text
 from node.dimse import sender
 from node.encode.work import Work

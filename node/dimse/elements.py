@@ -31,6 +31,11 @@ MAXIMUM_VALUE = 1024
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
+_TWO_SHORTS = {True: struct.Struct("<HH"), False: struct.Struct(">HH")}
+_SHORT = {True: struct.Struct("<H"), False: struct.Struct(">H")}
+_LONG = {True: struct.Struct("<L"), False: struct.Struct(">L")}
+"""By byte order: whether it is little endian."""
+
 SHORT_LENGTH = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
 )
@@ -44,7 +49,10 @@ Path = tuple[int, ...]
 
 
 class MalformedDataSet(ValueError):
-    """The bytes are not a data set in the stated encoding, or go beyond a limit."""
+    """The bytes are not a data set in the stated encoding, or go beyond a limit.
+
+    The message goes on "The data set ..." and has at most 36 characters.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +117,7 @@ def _element(
 ) -> int:
     """Take one element of a data set; return where the next one begins."""
     level = levels[-1]
-    order = "<" if level.little_endian else ">"
-    group, number = struct.unpack_from(f"{order}HH", encoded, position)
+    group, number = _TWO_SHORTS[level.little_endian].unpack_from(encoded, position)
     tag = group << 16 | number
     if group == 0xFFFE:
         if tag != level.closed_by:
@@ -118,7 +125,7 @@ def _element(
         levels.pop()
         return position + 8
     if group in (0x0000, 0x0002):
-        raise MalformedDataSet("holds command or file meta elements")
+        raise MalformedDataSet("holds group 0000 or 0002")
     vr, length, value = _header(encoded, position, level)
     path = (*level.path, tag)
     if length == UNDEFINED:
@@ -139,7 +146,7 @@ def _element(
         return value
     end = value + length
     if end > level.end:
-        raise MalformedDataSet("has an element that is longer than what encloses it")
+        raise MalformedDataSet("has an element that overruns")
     if vr == b"SQ" or (vr == b"" and tag in SEQUENCE_TAGS):
         levels.append(
             _Level("sequence", end, 0, path, level.explicit, level.little_endian)
@@ -155,39 +162,40 @@ def _element(
 
 def _header(encoded: mmap | bytes, position: int, level: _Level) -> tuple[bytes, int, int]:
     """Return VR (empty in implicit VR), length, and where the value begins."""
-    order = "<" if level.little_endian else ">"
+    long = _LONG[level.little_endian]
     if not level.explicit:
-        return b"", struct.unpack_from(f"{order}L", encoded, position + 4)[0], position + 8
+        return b"", long.unpack_from(encoded, position + 4)[0], position + 8
     vr = bytes(encoded[position + 4 : position + 6])
     if vr in SHORT_LENGTH:
-        return vr, struct.unpack_from(f"{order}H", encoded, position + 6)[0], position + 8
+        length = _SHORT[level.little_endian].unpack_from(encoded, position + 6)[0]
+        return vr, length, position + 8
     if not (vr.isalpha() and vr.isupper()):
         raise MalformedDataSet("has no VR where one is due")
     if position + 12 > level.end:
         raise MalformedDataSet("ends within an element")
-    return vr, struct.unpack_from(f"{order}L", encoded, position + 8)[0], position + 12
+    return vr, long.unpack_from(encoded, position + 8)[0], position + 12
 
 
 def _item(encoded: mmap | bytes, position: int, levels: list[_Level]) -> int:
     """Take one item, fragment or delimiter of a sequence; return where the next one begins."""
     level = levels[-1]
-    order = "<" if level.little_endian else ">"
-    group, number, length = struct.unpack_from(f"{order}HHL", encoded, position)
+    group, number = _TWO_SHORTS[level.little_endian].unpack_from(encoded, position)
     tag = group << 16 | number
+    (length,) = _LONG[level.little_endian].unpack_from(encoded, position + 4)
     value = position + 8
     if tag == SEQUENCE_END and level.closed_by:
         levels.pop()
         return value
     if tag != ITEM:
-        raise MalformedDataSet("has something other than an item in a sequence")
+        raise MalformedDataSet("has a non-item in a sequence")
     if level.kind == "fragments":
         if length > level.end - value:
-            raise MalformedDataSet("has a fragment that is longer than the data set")
+            raise MalformedDataSet("has a fragment that overruns")
         return value + length
     closed_by = ITEM_END if length == UNDEFINED else 0
     end = level.end if closed_by else value + length
     if end > level.end:
-        raise MalformedDataSet("has an item that is longer than its sequence")
+        raise MalformedDataSet("has an item that overruns")
     levels.append(
         _Level("data set", end, closed_by, level.path, level.explicit, level.little_endian)
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from highdicom import sr
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
 from node.encode import identity
-from node.encode.work import Work
-from sr_templates.report import Report
+
+if TYPE_CHECKING:
+    from node.encode.work import Work
+    from sr_templates.report import Report
 
 _DOCUMENTS = {
     str(EnhancedSRStorage): sr.EnhancedSR,
@@ -30,9 +34,9 @@ def encode_document(
     """
     # highdicom 0.28 cannot parse a tree with WAVEFORM items, so it is given the bare root.
     bare = Dataset()
-    bare.update({element.tag: element for element in report.root if element.keyword != "ContentSequence"})
+    bare.update({item.tag: item for item in report.root if item.keyword != "ContentSequence"})
     bare.ContentSequence = []
-    document = _DOCUMENTS[report.sop_class_uid](
+    document: Dataset = _DOCUMENTS[report.sop_class_uid](
         evidence=[identity.blank_identity(instance) for instance in (*instances, *made)],
         content=bare,
         series_instance_uid=work.uid("sr-series"),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 from pydicom import DataElement, Dataset
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from node.encode.work import Work
 from sr_templates.codes import PROCESSING_ALGORITHM
 from sr_templates.items import concept
 from sr_templates.report import NOT_FOR_DIAGNOSIS
+
+if TYPE_CHECKING:
+    from node.encode.work import Work
 
 MANUFACTURER = "radnode"
 SERIES_NUMBER_OFFSET = {"seg": 21000, "sr": 22000}

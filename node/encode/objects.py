@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from pydicom import Dataset
+from pydicom.uid import SegmentationStorage
 
 from node.encode.document import encode_document
 from node.encode.segmentation import encode_segmentation
 from node.encode.work import Encoded, Work
 from node.errors import GateClosed
-from node.load.source import Source
-from pipelines.contract import Result, Waveform
+from pipelines.contract import Finding, Result, Segment, Volume, Waveform
 from sr_templates import ecg_report, measurement_report
 from sr_templates.could_not_look import could_not_look
 from sr_templates.report import SegmentReference, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydicom import Dataset
+
+    from node.load.source import Source
 
 TEMPLATES = {
     "measurement_report": measurement_report.measurement_report,
@@ -36,13 +42,9 @@ def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
     if problems:
         raise GateClosed(problems)
     outlined = tuple(segment for segment in result.segments if segment.mask.any())
-    made = (
-        (Encoded("seg", encode_segmentation(source, outlined, work)),) if outlined else ()
-    )
+    made = [encode_segmentation(source, outlined, work)] if outlined else []
     segments = {
-        segment.label: SegmentReference(
-            made[0].dataset.SOPClassUID, made[0].dataset.SOPInstanceUID, number
-        )
+        segment.label: SegmentReference(SegmentationStorage, work.uid("seg"), number)
         for number, segment in enumerate(outlined, start=1)
     }
     subject = Subject(
@@ -53,10 +55,8 @@ def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
         segments=segments,
     )
     report = TEMPLATES[work.report](subject, result)
-    document = encode_document(
-        report, source.instances, tuple(encoded.dataset for encoded in made), work
-    )
-    return (*made, Encoded("sr", document))
+    document = encode_document(report, source.instances, tuple(made), work)
+    return (*(Encoded("seg", dataset) for dataset in made), Encoded("sr", document))
 
 
 def encode_could_not_look(
@@ -70,42 +70,50 @@ def encode_could_not_look(
         work: The job.
     """
     ordered = tuple(sorted(instances, key=lambda instance: str(instance.SOPInstanceUID)))
-    report = could_not_look(
-        work.author, reason, about_waveform=work.report == "ecg_report"
-    )
+    report = could_not_look(work.author, reason, about_waveform=work.report == "ecg_report")
     return (Encoded("sr", encode_document(report, ordered, (), work)),)
 
 
 def _contradictions(source: Source, result: Result, work: Work) -> Iterator[str]:
     if work.report not in TEMPLATES:
         yield f"The pipeline asks for the report {work.report!r}, which does not exist."
+    if work.report == "ecg_report" and isinstance(source.study, Volume):
+        yield "The pipeline asks for an ECG report, but the study is no waveform."
     labels = [segment.label for segment in result.segments]
     if len(set(labels)) < len(labels):
         yield "Two segments have the same label."
     for segment in result.segments:
-        if isinstance(source.study, Waveform):
-            yield f"The segment {segment.label!r} outlines a waveform."
-        elif segment.mask.shape != source.study.grid.shape:
-            yield (
-                f"The mask of {segment.label!r} has shape {segment.mask.shape},"
-                f" the volume {source.study.grid.shape}."
-            )
-        if not 0 < len(segment.label) <= 64 or "|" in segment.label or "\\" in segment.label:
-            yield "A segment's label is empty, longer than 64 characters, or has | or \\ in it."
+        yield from _segment_contradictions(source.study, segment)
     for finding in result.findings:
         name = finding.finding.meaning
         if finding.segment is not None and finding.segment not in labels:
             yield f"The finding {name!r} names a segment that the result does not have."
-        if finding.confidence is not None and not 0.0 <= finding.confidence <= 1.0:
-            yield f"The confidence of {name!r} is not within 0 and 1."
-        for measurement in finding.measurements:
-            if not math.isfinite(measurement.value):
-                yield f"{measurement.name.meaning} of {name!r} is not a finite number."
-        for span in finding.spans:
-            if not isinstance(source.study, Waveform):
-                yield f"The finding {name!r} has a time span, but the study is no waveform."
-            elif not any(
-                group.number == span.group and 0 < span.channel <= len(group.channels)
-                for group in source.study.groups
-            ):
-                yield f"The finding {name!r} is in a channel that the waveform does not have."
+        yield from (f"The finding {name!r} {what}." for what in _wrong(source.study, finding))
+
+
+def _segment_contradictions(study: Volume | Waveform, segment: Segment) -> Iterator[str]:
+    label = segment.label
+    if not 0 < len(label) <= 64 or "|" in label or "\\" in label:
+        yield "A segment's label is empty, longer than 64 characters, or has | or \\ in it."
+    if isinstance(study, Waveform):
+        yield f"The segment {label!r} outlines a waveform."
+    elif segment.mask.shape != study.grid.shape:
+        yield f"The mask of {label!r} has shape {segment.mask.shape}, not {study.grid.shape}."
+
+
+def _wrong(study: Volume | Waveform, finding: Finding) -> Iterator[str]:
+    if finding.confidence is not None and not 0.0 <= finding.confidence <= 1.0:
+        yield "has a confidence that is not within 0 and 1"
+    if not all(math.isfinite(measurement.value) for measurement in finding.measurements):
+        yield "has a measurement that is not a finite number"
+    channels = (
+        {
+            (group.number, channel)
+            for group in study.groups
+            for channel in range(1, len(group.channels) + 1)
+        }
+        if isinstance(study, Waveform)
+        else set()
+    )
+    if not {(span.group, span.channel) for span in finding.spans} <= channels:
+        yield "is in a channel that the study does not have"

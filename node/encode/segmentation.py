@@ -8,27 +8,28 @@ grow by gigabytes, and empty frames are left out.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset
 
 from node.encode import identity
-from node.encode.work import Work
-from node.load.source import Source
 from pipelines.contract import Segment, Volume
 from sr_templates import codes
 from sr_templates.items import concept
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from node.encode.work import Work
+    from node.load.source import Source
+
 DENSE_FRAMES = 4000
 
 
-def encode_segmentation(
-    source: Source, segments: tuple[Segment, ...], work: Work
-) -> Dataset:
+def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Work) -> Dataset:
     """Return one Segmentation of all ``segments``, which are not empty; numbers count from 1.
 
     Args:
@@ -47,8 +48,7 @@ def encode_segmentation(
         pixel_array=masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _description(number, segment, work)
-            for number, segment in enumerate(segments, start=1)
+            _description(number, segment, work) for number, segment in enumerate(segments, start=1)
         ],
         series_instance_uid=work.uid("seg-series"),
         series_number=1,

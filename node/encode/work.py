@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-
-from pydicom import Dataset
+from typing import TYPE_CHECKING
 
 from node.uids import derived_uid
-from pipelines.contract import Model
 from sr_templates.report import Author
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from pydicom import Dataset
+
+    from pipelines.contract import Model
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,7 @@ class Work:
     @property
     def device_uid(self) -> str:
         """UID of the algorithm; another one whenever the model changes."""
-        return derived_uid(
-            "device", self.model.name, self.model.version, self.model.weights_sha256
-        )
+        return derived_uid("device", self.model.name, self.model.version, self.model.weights_sha256)
 
     @property
     def author(self) -> Author:

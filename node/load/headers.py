@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
-from pydicom import Dataset
 from pydicom.datadict import dictionary_description
 from pydicom.multival import MultiValue
 
 from pipelines.contract import CouldNotLook
 from pipelines.geometry import Plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydicom import Dataset
 
 TECHNICAL = (
     "AcquisitionContrast",
@@ -43,6 +47,7 @@ TECHNICAL = (
     "SequenceName",
     "SequenceVariant",
     "SeriesDescription",
+    "SOPClassUID",
     "SliceThickness",
     "SpacingBetweenSlices",
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 
 from pipelines.contract import CouldNotLook, Volume, Waveform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 _BULK = 0x54000000
 """Waveforms (5400), spectra (5600) and pixels (7FE0) follow; what describes them comes before."""
@@ -61,7 +64,9 @@ def load(paths: Sequence[Path]) -> Source:
     try:
         datasets = [dcmread(path) for path in paths]
     except (InvalidDicomError, EOFError) as error:
-        raise CouldNotLook("A file of the series is damaged: it cannot be read as DICOM.") from error
+        raise CouldNotLook(
+            "A file of the series is damaged: it cannot be read as DICOM."
+        ) from error
     if not any(str(dataset.SOPClassUID).startswith(_WAVEFORMS) for dataset in datasets):
         return load_volume(datasets)
     if len(datasets) > 1:

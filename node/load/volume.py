@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -23,6 +21,11 @@ from node.load.pixels import padding_range, require_decodable, stored_frames
 from node.load.source import Source
 from pipelines.contract import CouldNotLook, Volume
 from pipelines.geometry import Plane, stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydicom import Dataset
 
 _SINGLE_FRAME = (CTImageStorage, MRImageStorage)
 _MULTI_FRAME = (
@@ -72,7 +75,9 @@ def load_volume(datasets: Sequence[Dataset]) -> Source:
 
 def _require_one_series(datasets: Sequence[Dataset]) -> None:
     classes = sorted({UID(dataset.SOPClassUID) for dataset in datasets})
-    others = [sop_class.name for sop_class in classes if sop_class not in _SINGLE_FRAME + _MULTI_FRAME]
+    others = [
+        sop_class.name for sop_class in classes if sop_class not in _SINGLE_FRAME + _MULTI_FRAME
+    ]
     if not datasets or others:
         raise CouldNotLook(
             f"The series holds {' and '.join(others) or 'nothing'}; "
@@ -110,7 +115,9 @@ def _frames(dataset: Dataset) -> Iterator[_Frame]:
 
 
 def _require_one_stack(per_frame: Sequence[Dataset]) -> None:
-    contents = [item.FrameContentSequence[0] for item in per_frame if "FrameContentSequence" in item]
+    contents = [
+        item.FrameContentSequence[0] for item in per_frame if "FrameContentSequence" in item
+    ]
     for keyword, name in (("StackID", "stacks"), ("TemporalPositionIndex", "temporal positions")):
         count = len({content.get(keyword) for content in contents})
         if count > 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from node.load.headers import technical_attributes
 from node.load.source import Source
 from pipelines.contract import Channel, Code, CouldNotLook, MultiplexGroup, Waveform
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -44,9 +44,7 @@ def write_artifact(db: Connection, made: Artifact) -> bool:
 def artifacts_of(db: Connection, job_id: str) -> tuple[Artifact, ...]:
     """Return the objects of one job that are durable and indexed."""
     columns = [artifact.c[name] for name in Artifact.__dataclass_fields__]
-    rows = db.execute(
-        select(*columns).where(artifact.c.job_id == job_id).order_by(artifact.c.role)
-    )
+    rows = db.execute(select(*columns).where(artifact.c.job_id == job_id).order_by(artifact.c.role))
     return tuple(Artifact(*row) for row in rows)
 
 
@@ -199,9 +197,7 @@ def mark_refused(  # noqa: PLR0913 - what the person who decides must know
 # --- storage commitment ----------------------------------------------------------------------
 
 
-def claim_uncommitted(
-    db: Connection, destination: str, *, timeout_s: float
-) -> Commitment | None:
+def claim_uncommitted(db: Connection, destination: str, *, timeout_s: float) -> Commitment | None:
     """Open a transaction for what one study has sent and nobody has committed to.
 
     The row is there before the request leaves (PS3.4 J.3.2): the answer may be faster than
@@ -214,9 +210,7 @@ def claim_uncommitted(
     asked = db.execute(
         update(delivery)
         .where(due)
-        .values(
-            transaction_uid=transaction_uid, next_attempt_at=database_now() + timeout_s
-        )
+        .values(transaction_uid=transaction_uid, next_attempt_at=database_now() + timeout_s)
         .returning(delivery.c.sop_instance_uid)
     ).scalars()
     rows = db.execute(
@@ -242,9 +236,7 @@ def _destination_of(db: Connection, transaction_uid: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def mark_committed(
-    db: Connection, transaction_uid: str, sop_instance_uids: Sequence[str]
-) -> int:
+def mark_committed(db: Connection, transaction_uid: str, sop_instance_uids: Sequence[str]) -> int:
     """Note what the destination has committed to; the number of deliveries this finished.
 
     Objects of an earlier transaction count as well: a late answer is an answer.

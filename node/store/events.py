@@ -54,6 +54,5 @@ def of_study(db: Connection, study_uid: str) -> tuple[Event, ...]:
         select(event).where(event.c.study_uid == study_uid).order_by(event.c.sequence)
     )
     return tuple(
-        Event(row.at, row.kind, row.study_uid, row.job_id, row.subject, row.detail)
-        for row in rows
+        Event(row.at, row.kind, row.study_uid, row.job_id, row.subject, row.detail) for row in rows
     )

@@ -1,9 +1,9 @@
 """Jobs, their leases, and the bells that announce them.
 
 scheduled ──claim──▶ in_progress ──finish──▶ completed
-    ▲                    │  │
-    │◀──fail, release────┘  └──third failure, closed gate──▶ quarantined ──retry by a person──▶ scheduled
-    └── an expired lease is claimed again ──                     canceled: by a person, or superseded
+    ▲                  │   │   └──third failure, closed gate──▶ quarantined
+    └──fail, release───┘   └──lease expired: claimed again
+canceled: by a person, or superseded. A person's retry schedules what is set aside or canceled.
 """
 
 from __future__ import annotations
@@ -273,9 +273,7 @@ def fail(db: Connection, lease: Lease, *, what: str, do: str, retry_in_s: float)
         what=what,
         do=do,
     )
-    events.record(
-        db, "job_failed", study_uid=lease.job.study_uid, job_id=lease.job.id, detail=what
-    )
+    events.record(db, "job_failed", study_uid=lease.job.study_uid, job_id=lease.job.id, detail=what)
 
 
 def quarantine(db: Connection, lease: Lease, *, what: str, do: str) -> None:
@@ -327,9 +325,7 @@ def _close(db: Connection, job_id: str, state: JobState, *, what: str, do: str) 
     study_uid = db.execute(
         update(job)
         .where(job.c.id == job_id)
-        .values(
-            state=state.value, what=what, do=do, lease_token=None, finished_at=database_now()
-        )
+        .values(state=state.value, what=what, do=do, lease_token=None, finished_at=database_now())
         .returning(job.c.study_uid)
     ).scalar_one()
     events.record(db, f"job_{state.value}", study_uid=study_uid, job_id=job_id, detail=what)

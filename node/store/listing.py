@@ -102,12 +102,10 @@ def workers(db: Connection) -> list[Row]:
 def counts(db: Connection) -> dict[str, dict[str, int]]:
     """Return how many studies, jobs and deliveries are in each state, and open associations."""
     tables = {"studies": study, "jobs": job, "deliveries": delivery}
-    found = {
+    found: dict[str, dict[str, int]] = {
         name: {
-            row.state: row.count
-            for row in db.execute(
-                select(table.c.state, func.count().label("count")).group_by(table.c.state)
-            )
+            row[0]: row[1]
+            for row in db.execute(select(table.c.state, func.count()).group_by(table.c.state))
         }
         for name, table in tables.items()
     }
@@ -122,7 +120,8 @@ def study_uid_of(db: Connection, text: str) -> str:
         UsageError: None or several do.
     """
     exact = select(study.c.study_uid).where(study.c.study_uid == text)
-    if (found := db.execute(exact).scalar_one_or_none()) is not None:
+    found: str | None = db.execute(exact).scalar_one_or_none()
+    if found is not None:
         return found
     matching = [
         uid

@@ -1,6 +1,8 @@
 """Instances, series, studies: what has arrived, and when nothing more is expected.
 
-receiving ──quiet, nothing feeds it──▶ complete ──late instance──▶ receiving ──▶ complete, next revision
+receiving ──quiet, nothing feeds it──▶ complete
+    ▲                                     │
+    └──────────late instance──────────────┘   and complete again: the next revision
 """
 
 from __future__ import annotations
@@ -39,9 +41,7 @@ def open_association(
 def touch_associations(db: Connection, listener: str) -> None:
     """Say that the open associations of ``listener`` are still open."""
     db.execute(
-        update(association)
-        .where(association.c.listener == listener)
-        .values(seen_at=database_now())
+        update(association).where(association.c.listener == listener).values(seen_at=database_now())
     )
 
 
@@ -196,9 +196,7 @@ def complete_series(
             revision=series.c.revision + 1,
             completed_at=database_now(),
         )
-        .returning(
-            series.c.study_uid, series.c.series_uid, series.c.modality, series.c.revision
-        )
+        .returning(series.c.study_uid, series.c.series_uid, series.c.modality, series.c.revision)
     ).all()
     done = tuple(CompletedSeries(*row) for row in rows)
     for one in done:

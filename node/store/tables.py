@@ -7,6 +7,7 @@ stage's; ``event`` is written by all and changed by none.
 from __future__ import annotations
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -15,7 +16,6 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
-    BigInteger,
     Table,
     Text,
 )
@@ -35,7 +35,7 @@ Sequence = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows only in an INTEGER primary key."""
 
 
-def _one_of(column: str, states: type[StudyState] | type[JobState] | type[DeliveryState]) -> CheckConstraint:
+def _one_of(column: str, states: type[StudyState | JobState | DeliveryState]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(s.value) for s in states)})", name=column)
 
 

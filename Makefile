@@ -1,0 +1,78 @@
+# make demo      a study in, its report and overlay back in the PACS: build/demo/
+# make test      every test, against real peers
+# make bench     seconds from quiet time to result, stage by stage
+# make evaluate  the ECG model against annotated recordings beside the repository
+# make lint      style, types, import rules
+#
+# Each makes .venv first. Variables:
+#   PYTHON=python3.12     use this interpreter instead of searching for one
+#   TORCH_INDEX=ADDRESS   take torch from this index. On Linux, pip's default is the CUDA build of
+#                         several GB; PyTorch's CPU index has one of about 200 MB.
+#   ARGS='-k ecg'         more arguments for pytest, the demo, the bench or the evaluation
+
+PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14
+TORCH_INDEX ?=
+ARGS ?=
+
+READY := .venv/.ready
+BIN := $(CURDIR)/.venv/bin
+DEBIAN_PEERS := dcmtk orthanc postgresql redis-server
+
+.PHONY: demo test bench evaluate lint peers
+
+demo: $(READY)
+	@$(BIN)/python -m tests.journeys.demo $(ARGS)
+
+test: $(READY) peers
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+evaluate: $(READY)
+	@$(BIN)/python -m tests.clinical.evaluate_ecg --data ../shared/data/ecg $(ARGS)
+
+lint: $(READY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# A link to an interpreter that has gone is not a usable .venv: -x follows it.
+$(READY): pyproject.toml requirements.lock
+	@set -e; \
+	usable() { "$$1" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
+	if [ ! -x .venv/bin/python ]; then \
+		if ! usable python3 && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo 'Installing python3-venv.'; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq python3-venv >/dev/null; \
+		fi; \
+		found=; \
+		for python in $(PYTHON); do if usable "$$python"; then found="$$python"; break; fi; done; \
+		if [ -z "$$found" ]; then \
+			echo 'radnode needs Python 3.11 or newer with its venv module.' >&2; \
+			echo '  Install it (Debian and Ubuntu: apt-get install python3-venv), or name one: make PYTHON=...' >&2; \
+			exit 1; \
+		fi; \
+		"$$found" -m venv .venv; \
+	fi; \
+	echo 'Installing what radnode needs into .venv; the first time, this downloads for some minutes.'; \
+	$(BIN)/python -m pip install -q -c requirements.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch; \
+	$(BIN)/python -m pip install -q -c requirements.lock -e '.[models,demo,dev]'; \
+	touch $@
+
+# Servers and tools of other makers. Where they are missing and cannot be installed, the tests
+# that need them are skipped and say so. The policy keeps apt from starting what it installs.
+peers:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN_PEERS) >/dev/null 2>&1; then \
+		echo 'Installing $(DEBIAN_PEERS).'; \
+		policy=/usr/sbin/policy-rc.d; \
+		if [ ! -e $$policy ]; then \
+			printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; trap 'rm -f '$$policy EXIT; \
+		fi; \
+		apt-get update -qq; \
+		for package in $(DEBIAN_PEERS); do \
+			DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$package >/dev/null \
+			|| echo "$$package could not be installed; the tests that need it will be skipped."; \
+		done; \
+	fi

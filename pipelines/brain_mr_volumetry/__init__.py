@@ -1,0 +1,1 @@
+"""Which volume does the brain have on this T1-weighted head MR?"""

@@ -1,0 +1,1 @@
+"""Is there atrial fibrillation in this electrocardiogram?"""

@@ -1,0 +1,110 @@
+"""What every report says around its findings: language, observer, algorithm, plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from highdicom import sr
+
+from pipelines.contract import Finding, Measurement, Presence, Result
+from sr_templates import codes, items
+from sr_templates.report import NOT_FOR_DIAGNOSIS, Author
+
+PRESENCE_CODES = {
+    Presence.PRESENT: codes.PRESENT,
+    Presence.ABSENT: codes.ABSENT,
+    Presence.INDETERMINATE: codes.PRESENCE_UNDETERMINED,
+}
+
+
+def language() -> list[Any]:
+    """Return TID 1204: the report is in English."""
+    return list(sr.LanguageOfContentItemAndDescendants(items.concept(codes.ENGLISH)))
+
+
+def observer(author: Author) -> Any:
+    """Return TID 1001 and 1003: a device observed, and it is this model."""
+    model = author.model
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=author.device_uid,
+        name=model.name,
+        manufacturer_name=model.maker,
+        model_name=f"{model.name} {model.version}",
+        serial_number=model.weights_sha256,
+    )
+    return sr.ObserverContext(
+        observer_type=sr.CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=device,
+    )
+
+
+def algorithm(author: Author) -> Any:
+    """Return TID 4019, with the digest of the weights and the pipeline among its parameters."""
+    model = author.model
+    return sr.AlgorithmIdentification(
+        name=model.name,
+        version=model.version,
+        manufacturer=model.maker,
+        parameters=[
+            f"pipeline={author.pipeline}",
+            f"weights_sha256={model.weights_sha256}",
+            *(f"{name}={value}" for name, value in sorted(author.parameters.items())),
+        ],
+    )
+
+
+def certainty(confidence: float, relation: Any = items.CONTAINS) -> Any:
+    """Return the model's own probability as certainty of finding, in percent (CID 6048)."""
+    return items.number(codes.CERTAINTY_OF_FINDING, round(100.0 * confidence, 2), "%", relation)
+
+
+def uncertainty(measurement: Measurement) -> list[Any]:
+    """Return how far below and above the value the interval reaches (TID 310, CID 225)."""
+    bounds = (
+        (codes.LOWER_UNCERTAINTY, measurement.lowest),
+        (codes.UPPER_UNCERTAINTY, measurement.highest),
+    )
+    return [
+        items.number(name, abs(bound - measurement.value), measurement.unit, items.HAS_PROPERTIES)
+        for name, bound in bounds
+        if bound is not None
+    ]
+
+
+def statement(finding: Finding) -> str:
+    """Return a finding as a sentence that cannot be read as its opposite."""
+    words = {
+        Presence.PRESENT: "present",
+        Presence.ABSENT: "looked for, not found",
+        Presence.INDETERMINATE: "looked for, undecided",
+    }[finding.presence]
+    sure = "" if finding.confidence is None else f", certainty {100.0 * finding.confidence:.1f} %"
+    name = finding.finding.meaning
+    place = f" ({finding.segment})" if finding.segment not in (None, name) else ""
+    return f"{name}{place}: {words}{sure}."
+
+
+def summary(result: Result) -> list[str]:
+    """Return the whole result in sentences, the pipeline's own notes last."""
+    if result.findings:
+        said = [statement(finding) for finding in result.findings]
+    elif any(segment.mask.any() for segment in result.segments):
+        said = [f"Outlined: {segment.label}." for segment in result.segments if segment.mask.any()]
+    else:
+        said = ["Analysed; nothing was found."]
+    empty = [
+        f"Nothing was outlined as {segment.label!r}: the segment is empty and is not stored."
+        for segment in result.segments
+        if not segment.mask.any()
+    ]
+    return [*said, *empty, *result.notes]
+
+
+def provenance(author: Author) -> list[str]:
+    """Return who made it, from what, and what it is not for."""
+    model = author.model
+    lines = [
+        f"{NOT_FOR_DIAGNOSIS} {model.name} {model.version} by {model.maker}.",
+        f"Trained on: {model.trained_on}",
+    ]
+    return [*lines, f"See: {model.citation}"] if model.citation else lines

@@ -1,0 +1,197 @@
+"""TID 1500 Measurement Report: one measurement group for each finding about images.
+
+A finding with an outline becomes a volumetric group (TID 1411) that refers to its segment; any
+other becomes a group without geometry (TID 1501). None has spatial coordinates: a viewer that
+draws coordinates shows nothing at all of a report that mixes both, and the outline is in the
+segmentation anyway.
+
+Only what is there is called a Finding (121071, DCM). What was looked for and not found is said
+as question and answer, "Hemorrhage = Absent", so that nobody who reads the Finding alone is
+misled. In every group the finding's own concept says Present, Absent or Presence Undetermined.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from highdicom import sr
+from pydicom.uid import Comprehensive3DSRStorage
+
+from pipelines.contract import Code, Finding, Measurement, Presence, Result
+from sr_templates import codes, context, items
+from sr_templates.code_table import meanings
+from sr_templates.report import Report, Subject
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+
+def measurement_report(subject: Subject, result: Result) -> Report:
+    """Return the result as a Comprehensive 3D SR, the document IHE AIR asks for."""
+    groups = [
+        _group(subject, finding, number)
+        for number, finding in enumerate(_spoken_findings(subject, result), start=1)
+    ] or [_nothing_found(subject)]
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(
+            observer_device_context=context.observer(subject.author)
+        ),
+        procedure_reported=items.concept(_procedure(subject.instances[0])),
+        imaging_measurements=groups,
+        language_of_content_item_and_descendants=sr.LanguageOfContentItemAndDescendants(
+            items.concept(codes.ENGLISH)
+        ),
+    )
+    content = report[0].ContentSequence
+    content.insert(len(content) - 1, image_library(subject.instances))
+    # Last, because readers that follow the template's order stop at the first extra row.
+    for sentence in [*context.summary(result), *context.provenance(subject.author)]:
+        content.append(items.text(codes.COMMENT, sentence))
+    return Report(Comprehensive3DSRStorage, report[0])
+
+
+def image_library(instances: tuple[Dataset, ...]) -> Any:
+    """Return TID 1600: which images were analysed, with what they have in common."""
+    first = instances[0]
+    common = [items.code(codes.MODALITY, _modality(first), items.HAS_ACQ_CONTEXT)]
+    if "FrameOfReferenceUID" in first:
+        common.append(
+            items.uid(
+                codes.FRAME_OF_REFERENCE_UID, first.FrameOfReferenceUID, items.HAS_ACQ_CONTEXT
+            )
+        )
+    common += [
+        items.number(name, int(first[keyword].value), "{pixels}", items.HAS_ACQ_CONTEXT)
+        for name, keyword in (
+            (codes.PIXEL_DATA_ROWS, "Rows"),
+            (codes.PIXEL_DATA_COLUMNS, "Columns"),
+        )
+        if keyword in first
+    ]
+    images = [
+        sr.ImageContentItem(
+            items.concept(codes.SOURCE),
+            referenced_sop_class_uid=instance.SOPClassUID,
+            referenced_sop_instance_uid=instance.SOPInstanceUID,
+            relationship_type=items.CONTAINS,
+        )
+        for instance in instances
+    ]
+    group = items.container(codes.IMAGE_LIBRARY_GROUP, [*common, *images])
+    return items.container(codes.IMAGE_LIBRARY, [group], template="1600")
+
+
+def _spoken_findings(subject: Subject, result: Result) -> tuple[Finding, ...]:
+    """Return the findings, and one for each stored segment that none of them mentions."""
+    mentioned = {finding.segment for finding in result.findings}
+    outlined = tuple(
+        Finding(segment.property, category=segment.category, segment=segment.label)
+        for segment in result.segments
+        if segment.label in subject.segments and segment.label not in mentioned
+    )
+    return result.findings + outlined
+
+
+def _group(subject: Subject, finding: Finding, number: int) -> Any:
+    """Return one measurement group: TID 1411 with a stored segment, else TID 1501."""
+    evaluations = [
+        sr.QualitativeEvaluation(
+            items.concept(finding.finding),
+            items.concept(context.PRESENCE_CODES[finding.presence]),
+        )
+    ]
+    measurements = [_measurement(measurement) for measurement in finding.measurements]
+    if finding.confidence is not None:
+        confidence = context.certainty(finding.confidence)
+        measurements.append(sr.Measurement.from_sequence([confidence]))
+    shared = {
+        "finding_category": (None if finding.category is None else items.concept(finding.category)),
+        "finding_type": (
+            items.concept(finding.finding) if finding.presence is Presence.PRESENT else None
+        ),
+        "finding_sites": _sites(finding),
+        "algorithm_id": context.algorithm(subject.author),
+        "measurements": measurements,
+        "qualitative_evaluations": evaluations,
+    }
+    reference = subject.segments.get(finding.segment or "")
+    if reference is None:
+        return sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(
+                uid=subject.tracking_uid(f"finding-{number}"),
+                identifier=f"{finding.finding.meaning} {number}",
+            ),
+            **shared,
+        )
+    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=subject.tracking_uid(str(finding.segment)), identifier=finding.segment
+        ),
+        # Built by hand: highdicom's from_segmentation raises on a SEG of one segment (0.28.2).
+        referenced_segment=sr.ReferencedSegment(
+            reference.sop_class_uid,
+            reference.sop_instance_uid,
+            reference.number,
+            source_series=_source_series(subject.instances[0]),
+        ),
+        **shared,
+    )
+
+
+def _source_series(instance: Dataset) -> Any:
+    series = sr.SourceSeriesForSegmentation(instance.SeriesInstanceUID)
+    # highdicom spells the meaning otherwise than PS3.16.
+    series.ConceptNameCodeSequence = [items.concept(codes.SOURCE_SERIES)]
+    return series
+
+
+def _nothing_found(subject: Subject) -> Any:
+    """Return the group that says so in codes: analysed to the end, finding absent."""
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=subject.tracking_uid("finding-0"), identifier="No finding"
+        ),
+        algorithm_id=context.algorithm(subject.author),
+        qualitative_evaluations=[
+            sr.QualitativeEvaluation(
+                items.concept(codes.PROCESSING_SUMMARY),
+                items.concept(codes.SUCCEEDED_WITHOUT_FINDINGS),
+            ),
+            sr.QualitativeEvaluation(items.concept(codes.ANY_FINDING), items.concept(codes.ABSENT)),
+        ],
+    )
+
+
+def _measurement(measurement: Measurement) -> Any:
+    item = sr.Measurement(
+        name=items.concept(measurement.name),
+        value=float(measurement.value),
+        unit=items.unit(measurement.unit),
+        method=None if measurement.method is None else items.concept(measurement.method),
+    )
+    bounds = context.uncertainty(measurement)
+    if bounds:
+        children = item[0].get("ContentSequence", ())
+        # highdicom's TID 310 gives the bounds no unit.
+        item[0].ContentSequence = sr.ContentSequence([*children, *bounds])
+    return item
+
+
+def _sites(finding: Finding) -> list[Any] | None:
+    if finding.site is None:
+        return None
+    side = None if finding.laterality is None else items.concept(finding.laterality)
+    return [sr.FindingSite(items.concept(finding.site), laterality=side)]
+
+
+def _modality(instance: Dataset) -> Code:
+    """Return the modality's code (CID 29), or Other."""
+    value = str(instance.get("Modality", ""))
+    for meaning in sorted(meanings(value, "DCM")):
+        return Code(value, "DCM", meaning)
+    return Code("OT", "DCM", "Other")
+
+
+def _procedure(instance: Dataset) -> Code:
+    """Return what was reported on: CID 100 knows a modality, seldom a body part."""
+    return codes.PROCEDURES.get(str(instance.get("Modality", "")), codes.IMAGING_PROCEDURE)

@@ -1,0 +1,373 @@
+"""Deliver: C-STORE with every answer a PACS can give, and with none. D19 to D23."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
+
+from node import deliver
+from node.settings import DimseDestination, FolderDestination
+from tests.node.results import (
+    data_set_digest,
+    happened,
+    make_due,
+    rows,
+    states,
+    waiting_result,
+)
+from tests.peers import dcmtk, free_port, wait_until
+from tests.peers.pacs import Pacs, Script, pacs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from node.settings import Settings
+    from node.store.ledger import Ledger
+    from tests.peers.orthanc import Orthanc
+
+
+def to(settings: Settings, **destinations: DimseDestination | FolderDestination) -> Settings:
+    return settings.model_copy(update={"destinations": destinations})
+
+
+def dimse(port: int, ae_title: str = "PACS", *, timeout_s: float = 10.0) -> DimseDestination:
+    return DimseDestination(
+        kind="dimse", ae_title=ae_title, host="127.0.0.1", port=port, timeout_s=timeout_s
+    )
+
+
+@contextmanager
+def delivering(settings: Settings, ledger: Ledger) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=deliver.run, args=(settings, ledger, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60.0)
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Pacs]:
+    with pacs(tmp_path / "pacs") as running:
+        yield running
+
+
+def test_a_study_goes_on_one_association_in_order_and_byte_for_byte(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    settings = to(settings, pacs=dimse(archive.port))
+    made = waiting_result(settings, ledger, ["pacs"])
+    assert deliver.run_once(settings, ledger) == 2
+    assert states(ledger) == ["sent", "sent"]
+    assert [entry["sop_instance_uid"] for entry in archive.journal("store")] == [
+        one.sop_instance_uid for one in made
+    ]
+    for one, entry in zip(made, archive.journal("store"), strict=True):
+        assert entry["digest"] == data_set_digest(settings.artifact_folder / one.path)
+        assert entry["transfer_syntax_uid"] == ExplicitVRLittleEndian
+    (association,) = archive.journal("association")
+    assert association["calling_ae"] == settings.listen.ae_title
+    # One context for each class and syntax, of the classes in hand alone.
+    classes = {made[0].sop_class_uid, made[1].sop_class_uid}
+    assert {sop_class for sop_class, _ in association["proposed"]} == classes
+    assert all(len(syntaxes) == 1 for _, syntaxes in association["proposed"])
+    assert len(association["proposed"]) == 4
+
+
+def test_nothing_due_opens_no_association(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    settings = to(settings, pacs=dimse(archive.port))
+    assert deliver.run_once(settings, ledger) == 0
+    assert archive.journal() == []
+
+
+def test_a_pacs_that_knows_only_implicit_vr_gets_the_same_values(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(transfer_syntaxes=(ImplicitVRLittleEndian,))
+    settings = to(settings, pacs=dimse(archive.port))
+    made = waiting_result(settings, ledger, ["pacs"])
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["sent", "sent"]
+    for one in made:
+        stored = dcmread(archive.folder / f"{one.sop_instance_uid}.dcm")
+        assert stored.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+        original = dcmread(settings.artifact_folder / one.path)
+        assert [(e.tag, e.value) for e in stored] == [(e.tag, e.value) for e in original]
+
+
+@pytest.mark.parametrize("status", ["0xB000", "0xB006", "0xB007", "0x0111"])
+def test_a_warning_or_a_duplicate_is_delivered_once_and_kept_on_record(
+    settings: Settings, ledger: Ledger, archive: Pacs, status: str
+) -> None:
+    archive.script = Script(store=(status,))
+    settings = to(settings, pacs=dimse(archive.port))
+    waiting_result(settings, ledger, ["pacs"], roles=["sr"])
+    assert deliver.run_once(settings, ledger) == 1
+    assert deliver.run_once(settings, ledger) == 0
+    (row,) = rows(ledger)
+    assert (row.state, row.status) == ("sent", int(status, 16))
+
+
+def test_a_pacs_out_of_resources_is_tried_again_until_it_has_room(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(store=("0xA700", "ok", "0xA701", "ok"))
+    settings = to(settings, pacs=dimse(archive.port))
+    waiting_result(settings, ledger, ["pacs"])
+    deliver.run_once(settings, ledger)
+    assert sorted(states(ledger)) == ["pending", "sent"]
+    assert any("0xA700" in (row.what or "") for row in rows(ledger))
+    for _ in range(2):
+        make_due(ledger)
+        deliver.run_once(settings, ledger)
+    assert states(ledger) == ["sent", "sent"]
+    assert len(archive.files()) == 2
+
+
+@pytest.mark.parametrize("status", ["0xA900", "0xC001", "0x0122", "0x0124"])
+def test_a_refusal_goes_to_a_person_and_is_not_repeated(
+    settings: Settings, ledger: Ledger, archive: Pacs, status: str
+) -> None:
+    archive.script = Script(store=(status, "ok"))
+    settings = to(settings, pacs=dimse(archive.port))
+    waiting_result(settings, ledger, ["pacs"])
+    deliver.run_once(settings, ledger)
+    make_due(ledger)
+    assert deliver.run_once(settings, ledger) == 0
+    assert sorted(states(ledger)) == ["refused", "sent"]
+    (refused,) = [row for row in rows(ledger) if row.state == "refused"]
+    assert refused.status == int(status, 16)
+    assert f"status 0x{int(status, 16):04X}" in refused.what
+    assert "radnode retry" in refused.do
+    assert len(happened(ledger, "refused")) == 1
+
+
+def test_a_class_the_pacs_does_not_accept_is_refused_and_the_other_is_sent(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    made = waiting_result(
+        settings := to(settings, pacs=dimse(archive.port)), ledger, ["pacs"]
+    )
+    archive.script = Script(sop_classes=(made[1].sop_class_uid,))
+    deliver.run_once(settings, ledger)
+    by_uid = {row.sop_instance_uid: row for row in rows(ledger)}
+    assert by_uid[made[0].sop_instance_uid].state == "refused"
+    assert SegmentationStorage in by_uid[made[0].sop_instance_uid].what
+    assert by_uid[made[1].sop_instance_uid].state == "sent"
+
+
+def test_a_pacs_that_accepts_no_class_at_all_is_told_to_a_person(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(sop_classes=("1.2.840.10008.5.1.4.1.1.2",))
+    settings = to(settings, pacs=dimse(archive.port))
+    waiting_result(settings, ledger, ["pacs"])
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["refused", "refused"]
+    assert all(row.do for row in rows(ledger))
+
+
+@pytest.mark.parametrize("step", ["reject_transient", "abort", "stall"])
+def test_an_association_that_fails_is_tried_again(
+    settings: Settings, ledger: Ledger, archive: Pacs, step: str
+) -> None:
+    archive.script = Script(associate=step)
+    settings = to(settings, pacs=dimse(archive.port, timeout_s=0.5))
+    waiting_result(settings, ledger, ["pacs"])
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["pending", "pending"]
+    assert deliver.run_once(settings, ledger) == 0  # backing off
+    archive.script = Script()
+    make_due(ledger)
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["sent", "sent"]
+
+
+def test_a_permanent_rejection_is_told_at_once_and_tried_hourly(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(associate="reject_permanent")
+    settings = to(settings, pacs=dimse(archive.port))
+    waiting_result(settings, ledger, ["pacs"])
+    before = time.time()
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["pending", "pending"]
+    (told,) = happened(ledger, "rejected")
+    assert "ae_title" in told.detail
+    for row in rows(ledger):
+        assert row.next_attempt_at == pytest.approx(before + 3600.0, abs=60.0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
+def test_nobody_there_is_tried_again_and_says_where_to_look(
+    settings: Settings, ledger: Ledger, host: str
+) -> None:
+    nobody = DimseDestination(
+        kind="dimse", ae_title="PACS", host=host, port=free_port(), timeout_s=5.0
+    )
+    settings = to(settings, pacs=nobody)
+    waiting_result(settings, ledger, ["pacs"])
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["pending", "pending"]
+    assert f"No answer from 'PACS' at {host}:{nobody.port}." in rows(ledger)[0].what
+
+
+@pytest.mark.parametrize("step", ["cut_before", "cut_after"])
+def test_an_answer_that_is_lost_leaves_one_object_with_the_same_bytes(
+    settings: Settings, ledger: Ledger, archive: Pacs, step: str
+) -> None:
+    """D23: whether the PACS stored it cannot be known, and need not be."""
+    archive.script = Script(store=(step,) * 3)
+    settings = to(settings, pacs=dimse(archive.port))
+    (made,) = waiting_result(settings, ledger, ["pacs"], roles=["sr"])
+    for _ in range(4):
+        make_due(ledger)
+        deliver.run_once(settings, ledger)
+    assert states(ledger) == ["sent"]
+    sent = archive.journal("store")
+    assert len(sent) == 4
+    assert {e["digest"] for e in sent} == {data_set_digest(settings.artifact_folder / made.path)}
+    assert [path.name for path in archive.files()] == [f"{made.sop_instance_uid}.dcm"]
+
+
+def test_a_pacs_that_never_answers_is_given_up_after_the_timeout(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(store=("stall",))
+    settings = to(settings, pacs=dimse(archive.port, timeout_s=0.5))
+    waiting_result(settings, ledger, ["pacs"])
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["pending", "pending"]
+    assert "stalled" in rows(ledger)[0].what
+
+
+def test_a_pacs_that_stops_reading_holds_no_thread(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(associate="deaf")
+    settings = to(settings, pacs=dimse(archive.port, timeout_s=1.0))
+    (made,) = waiting_result(settings, ledger, ["pacs"], roles=["seg"])
+    path = settings.artifact_folder / made.path
+    dataset = dcmread(path)  # larger than any socket buffer
+    dataset.NumberOfFrames, dataset.PixelData = 8192, bytes(64 * 64 * 8192)
+    dataset.save_as(path)
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["pending"]
+    wait_until(lambda: not any("Requestor" in t.name for t in threading.enumerate()))
+
+
+def test_a_file_that_is_gone_goes_to_a_person_and_the_other_is_sent(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    settings = to(settings, pacs=dimse(archive.port))
+    made = waiting_result(settings, ledger, ["pacs"])
+    (settings.artifact_folder / made[0].path).unlink()
+    deliver.run_once(settings, ledger)
+    assert sorted(states(ledger)) == ["refused", "sent"]
+
+
+def test_a_dead_destination_delays_no_other(
+    settings: Settings, ledger: Ledger, archive: Pacs, tmp_path: Path
+) -> None:
+    with pacs(tmp_path / "stalled", script=Script(associate="stall")) as stalled:
+        (tmp_path / "out").mkdir()
+        settings = to(
+            settings,
+            stalled=dimse(stalled.port, timeout_s=5.0),
+            pacs=dimse(archive.port),
+            folder=FolderDestination(kind="folder", path=tmp_path / "out"),
+        )
+        with delivering(settings, ledger):
+            for number in range(3):
+                everywhere = ["stalled", "pacs", "folder"]
+                waiting_result(settings, ledger, everywhere, name=f"study {number}")
+            wait_until(lambda: states(ledger, "pacs") == ["sent"] * 6)
+            wait_until(lambda: states(ledger, "folder") == ["sent"] * 6)
+            assert states(ledger, "stalled") == ["pending"] * 6
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 6
+
+
+def test_what_waited_for_a_pacs_goes_when_it_is_back_in_order_and_once(
+    settings: Settings, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D19, with shorter pauses."""
+    monkeypatch.setattr(deliver, "FIRST_PAUSE_S", 0.2)
+    port = free_port()
+    settings = to(settings, pacs=dimse(port))
+    made = [
+        one
+        for number in range(10)
+        for one in waiting_result(settings, ledger, ["pacs"], name=f"study {number}")
+    ]
+    with delivering(settings, ledger):
+        wait_until(lambda: any(row.attempts > 1 for row in rows(ledger)))
+        with pacs(tmp_path / "pacs", port=port) as back:
+            wait_until(lambda: states(ledger) == ["sent"] * 20)
+            sent = [entry["sop_instance_uid"] for entry in back.journal("store")]
+            assert sent == [one.sop_instance_uid for one in made]
+
+
+def test_an_outage_is_learned_once_for_all_that_waits(
+    settings: Settings, ledger: Ledger
+) -> None:
+    settings = to(settings, pacs=dimse(free_port()))
+    for number in range(3):
+        waiting_result(settings, ledger, ["pacs"], name=f"study {number}")
+    assert deliver.run_once(settings, ledger) == 2
+    assert deliver.run_once(settings, ledger) == 0
+    assert all("No answer" in row.what for row in rows(ledger))
+    assert [row.attempts for row in rows(ledger)].count(0) == 4
+
+
+def test_the_pause_doubles_from_5_s_to_15_min_and_is_never_exact() -> None:
+    for attempts, pause_s in [(1, 5.0), (2, 10.0), (5, 80.0), (9, 900.0), (10_000, 900.0)]:
+        drawn = [deliver.pause_s(attempts) for _ in range(100)]
+        assert all(0.8 * pause_s <= one <= 1.2 * pause_s for one in drawn)
+        assert len(set(drawn)) > 50
+
+
+def test_a_folder_that_is_away_is_tried_again(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    mount = tmp_path / "mount"
+    settings = to(settings, out=FolderDestination(kind="folder", path=mount))
+    made = waiting_result(settings, ledger, ["out"])
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["pending", "pending"]
+    mount.mkdir()
+    make_due(ledger)
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["sent", "sent"]
+    assert {p.read_bytes() for p in mount.rglob("*.dcm")} == {
+        (settings.artifact_folder / one.path).read_bytes() for one in made
+    }
+
+
+def test_dcmtk_and_orthanc_hold_what_was_sent(
+    settings: Settings, ledger: Ledger, orthanc: Orthanc, tmp_path: Path
+) -> None:
+    with dcmtk.storescp(tmp_path, "--bit-preserving") as scp:
+        settings = to(
+            settings,
+            dcmtk=dimse(scp.port, scp.ae_title),
+            orthanc=dimse(orthanc.port, orthanc.ae_title),
+        )
+        made = waiting_result(settings, ledger, ["dcmtk", "orthanc"])
+        assert deliver.run_once(settings, ledger) == 4
+        assert states(ledger) == ["sent"] * 4
+        originals = {data_set_digest(settings.artifact_folder / one.path) for one in made}
+        assert {data_set_digest(path) for path in scp.files()} == originals
+    held = orthanc.datasets(StudyInstanceUID=made[0].study_uid)
+    assert {d.SOPInstanceUID for d in held} == {one.sop_instance_uid for one in made}

@@ -1,0 +1,103 @@
+"""Orthanc as the PACS: receives, keeps, confirms storage commitment, answers REST."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from pydicom import dcmread
+
+from tests.peers import accepts, free_port, require, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+AE_TITLE = "ORTHANC"
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running server."""
+
+    port: int
+    http_port: int
+    ae_title: str = AE_TITLE
+
+    def register(self, ae_title: str, port: int) -> None:
+        """Make an AE known: where commitment reports go, and who may query."""
+        self._request("PUT", f"/modalities/{ae_title}", [ae_title, "127.0.0.1", port])
+
+    def find(self, **attributes: str) -> tuple[str, ...]:
+        """Return Orthanc's ids of the instances whose attributes match, by DICOM keyword."""
+        found = json.loads(
+            self._request("POST", "/tools/find", {"Level": "Instance", "Query": attributes})
+        )
+        return tuple(found)
+
+    def file(self, instance: str) -> bytes:
+        """Return the Part 10 file of one instance, as stored."""
+        return self._request("GET", f"/instances/{instance}/file")
+
+    def datasets(self, **attributes: str) -> tuple[Dataset, ...]:
+        """Return the instances whose attributes match."""
+        return tuple(dcmread(BytesIO(self.file(i))) for i in self.find(**attributes))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for patient in json.loads(self._request("GET", "/patients")):
+            self._request("DELETE", f"/patients/{patient}")
+
+    def _request(self, method: str, path: str, body: Any = None) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise OSError(f"Orthanc answered {response.status} to {method} {path}: {content!r}")
+        return content
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[Orthanc]:
+    """Run Orthanc with its storage in ``folder``."""
+    program = require("Orthanc")
+    folder.mkdir(parents=True, exist_ok=True)
+    peer = Orthanc(free_port(), free_port())
+    configuration = folder / "orthanc.json"
+    configuration.write_text(
+        json.dumps(
+            {
+                "Name": "radnode tests",
+                "StorageDirectory": str(folder / "storage"),
+                "IndexDirectory": str(folder / "storage"),
+                "TemporaryDirectory": str(folder),
+                "Plugins": [],
+                "DicomAet": peer.ae_title,
+                "DicomPort": peer.port,
+                "DicomAlwaysAllowEcho": True,
+                "DicomAlwaysAllowStore": True,
+                "HttpPort": peer.http_port,
+                "HttpRequestTimeout": 30,
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "StableAge": 1,
+                "OverwriteInstances": False,
+            }
+        )
+    )
+    with running(
+        [program, configuration],
+        ready=lambda: accepts(peer.http_port) and accepts(peer.port),
+        log=folder / "orthanc.log",
+    ):
+        yield peer
