@@ -32,6 +32,8 @@ log = get_logger(__name__)
 POLL_S = 0.25
 HOLD_S = 5.0
 """How long an association stays open for an answer on it (PS3.4 section J.3.3)."""
+SHORT_HOLD_S = 0.5
+"""The same, for a destination that took longer last time: it answers on a new association."""
 LONGEST_REST_S = 60.0
 """Between attempts at a destination that cannot be asked, whatever waits for it."""
 
@@ -44,29 +46,30 @@ def run(settings: Settings, ledger: Ledger, stop: Event) -> None:
 
 
 def run_once(settings: Settings, ledger: Ledger, *, hold_s: float = HOLD_S) -> int:
-    """Ask every destination once for all that is due; the number of transactions opened.
+    """Ask every destination for all that is due; the number of transactions opened.
 
     Raises:
         DeliveryError: The first destination that could not be asked. What it should have
             answered for is due again later.
     """
-    stop = threading.Event()
-    return sum(
-        ask(settings, ledger, name, stop, attempts=1, hold_s=hold_s)
-        for name in _committing(settings)
-    )
+    asked = 0
+    for name in _committing(settings):
+        while ask(settings, ledger, name, attempts=1, hold_s=hold_s) is not None:
+            asked += 1
+    return asked
 
 
 def ask(
-    settings: Settings,
-    ledger: Ledger,
-    name: str,
-    stop: Event,
-    *,
-    attempts: int,
-    hold_s: float = HOLD_S,
-) -> int:
-    """Ask one destination, on one association, for all that is due; how many transactions.
+    settings: Settings, ledger: Ledger, name: str, *, attempts: int, hold_s: float
+) -> bool | None:
+    """Ask one destination to commit to what it was sent of one study.
+
+    One request an association: an archive that reports on it while the next request arrives
+    takes the one for the other's response (pynetdicom's does).
+
+    Returns:
+        Whether the answer came within ``hold_s``, on this association or to the listener; None
+        if nothing was due.
 
     Raises:
         DeliveryError: It could not be asked. What was claimed is due again after a pause that
@@ -74,31 +77,24 @@ def ask(
     """
     destination = settings.destination(name)
     if not isinstance(destination, DimseDestination):
-        return 0
-    claimed = _claim(ledger, name, destination.commit_timeout_s)
+        return None
+    with ledger.write() as db:
+        claimed = deliveries.claim_uncommitted(db, name, timeout_s=destination.commit_timeout_s)
     if claimed is None:
-        return 0
-    asked: set[str] = set()
+        return None
+    reach("commit.row_written")
     arrived = threading.Event()
     try:
         with commitment.associate_for_commitment(
             settings, destination, ledger, arrived
         ) as association:
-            while claimed is not None and not stop.is_set():
-                reach("commit.row_written")
-                commitment.request(
-                    association, claimed, len(asked) + 1, timeout_s=destination.timeout_s
-                )
-                reach("commit.requested")
-                log.info("commitment_requested", **_fields(claimed))
-                asked.add(claimed.transaction_uid)
-                claimed = _claim(ledger, name, destination.commit_timeout_s)
-            _wait_for_answers(ledger, asked, arrived, stop, hold_s)
+            commitment.request(association, claimed, timeout_s=destination.timeout_s)
+            reach("commit.requested")
+            log.info("commitment_requested", **_fields(claimed))
+            return _answered(ledger, claimed, arrived, hold_s)
     except DeliveryError as error:
-        if claimed is not None:
-            _abandon(ledger, claimed, error, attempts)
+        _abandon(ledger, claimed, error, attempts)
         raise
-    return len(asked)
 
 
 def _committing(settings: Settings) -> list[str]:
@@ -110,10 +106,10 @@ def _committing(settings: Settings) -> list[str]:
 
 
 def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
-    failures = 0
+    failures, hold_s = 0, HOLD_S
     while not stop.is_set():
         try:
-            asked = ask(settings, ledger, name, stop, attempts=failures + 1)
+            answered = ask(settings, ledger, name, attempts=failures + 1, hold_s=hold_s)
         except DeliveryError:
             failures += 1
             stop.wait(min(pause_s(failures), LONGEST_REST_S))
@@ -121,27 +117,22 @@ def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
             log.warning("ledger_away", destination=name)
             stop.wait(LEDGER_PAUSE_S)
         else:
-            failures = 0
-            if not asked:
+            if answered is None:
                 stop.wait(POLL_S)
+                continue
+            failures, hold_s = 0, HOLD_S if answered else SHORT_HOLD_S
 
 
-def _claim(ledger: Ledger, name: str, timeout_s: float) -> Commitment | None:
-    with ledger.write() as db:
-        return deliveries.claim_uncommitted(db, name, timeout_s=timeout_s)
-
-
-def _wait_for_answers(
-    ledger: Ledger, asked: set[str], arrived: Event, stop: Event, hold_s: float
-) -> None:
-    """Return when all is answered, here or to the listener, or after ``hold_s``."""
+def _answered(ledger: Ledger, claimed: Commitment, arrived: Event, hold_s: float) -> bool:
     until = time.monotonic() + hold_s
-    while not stop.is_set() and time.monotonic() < until:
+    while True:
         arrived.clear()
         with ledger.read() as db:
-            if not commitments.unanswered(db, asked):
+            if commitments.is_answered(db, claimed.transaction_uid):
                 reach("commit.answered")
-                return
+                return True
+        if time.monotonic() >= until:
+            return False
         arrived.wait(POLL_S)
 
 

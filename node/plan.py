@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydicom.errors import InvalidDicomError
 
 from node import route
+from node.crashpoint import reach
 from node.domain import CompletedSeries, PlannedJob, Priority, StoredInstance
 from node.log import get_logger, short
 from node.store import events, jobs, studies
@@ -122,6 +123,7 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
                 subject=series.modality,
                 detail="No route takes this series; 'radnode why' says why.",
             )
+    reach("plan.committed")
     for job in new:
         log.info("job_scheduled", study=short(job.study_uid), job=job.id, pipeline=job.pipeline)
     if not planned:

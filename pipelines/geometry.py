@@ -31,7 +31,9 @@ _TILT_DEGREES = 0.1
 _SHIFT_MM = 0.05
 """Positions are often written with two decimals: less sideways shift than this is rounding."""
 _SPACING_TOLERANCE = 0.02
-"""Of the slice spacing; covers positions rounded to 0.01 mm at 0.5 mm spacing."""
+"""Of the slice spacing ..."""
+_ROUNDING_MM = 0.02
+"""... but a gap between positions written with two decimals may be off by 0.017 mm."""
 
 
 class Plane(NamedTuple):
@@ -210,7 +212,7 @@ def _even_spacing_mm(heights: FloatArray) -> float:
     gaps = np.diff(heights)
     usual = float(np.median(gaps))
     missing = np.rint(gaps / usual).astype(int) - 1
-    tolerance_mm = max(_SPACING_TOLERANCE * usual, 0.01)
+    tolerance_mm = max(_SPACING_TOLERANCE * usual, _ROUNDING_MM)
     multiples = (np.abs(gaps - (missing + 1) * usual) < (missing + 1) * tolerance_mm).all()
     if multiples and missing.any():
         where = int(np.argmax(missing > 0))

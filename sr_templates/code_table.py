@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydicom.sr._concepts_dict import concepts
 
 from pipelines.codes import OUTSIDE_PS3_16, UNIT_MEANINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pipelines.contract import Code
 
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 def _meanings_by_scheme() -> dict[tuple[str, str], frozenset[str]]:
     """Meanings of each (scheme, value): a value may have one per context group."""
     collected: dict[tuple[str, str], set[str]] = {}
-    table: Mapping[str, Mapping[str, Mapping[str, tuple[str, list[int]]]]] = concepts
+    table: Any = concepts  # scheme -> keyword -> value -> (meaning, context groups)
     for scheme, keywords in table.items():
         for entries in keywords.values():
             for value, (meaning, _context_groups) in entries.items():

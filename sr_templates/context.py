@@ -53,12 +53,35 @@ def algorithm(author: Author) -> Any:
     )
 
 
-def certainty(confidence: float, relation: Any = items.CONTAINS) -> Any:
-    """Return the model's own probability as certainty of finding, in percent (CID 6048)."""
-    return items.number(codes.CERTAINTY_OF_FINDING, round(100.0 * confidence, 2), "%", relation)
+def certainty(finding: Finding, relation: Any = items.CONTAINS) -> list[Any]:
+    """Return the model's own probability in percent, if it gave one (CID 6048).
+
+    Of what is said: that the finding is there, or that it is not. Undecided, it is no
+    certainty but the plain probability that the finding is there.
+    """
+    if finding.confidence is None:
+        return []
+    undecided = finding.presence is Presence.INDETERMINATE
+    name = codes.PROBABILITY if undecided else codes.CERTAINTY_OF_FINDING
+    return [items.number(name, round(100.0 * finding.confidence, 2), "%", relation)]
 
 
-def uncertainty(measurement: Measurement) -> list[Any]:
+def measured(measurement: Measurement) -> Any:
+    """Return a measurement with its method and the bounds of its interval (TID 300)."""
+    method = [
+        items.code(codes.MEASUREMENT_METHOD, code, items.HAS_CONCEPT_MOD)
+        for code in (measurement.method,)
+        if code is not None
+    ]
+    return items.number(
+        measurement.name,
+        float(measurement.value),
+        measurement.unit,
+        children=[*method, *_uncertainty(measurement)],
+    )
+
+
+def _uncertainty(measurement: Measurement) -> list[Any]:
     """Return how far below and above the value the interval reaches (TID 310, CID 225)."""
     bounds = (
         (codes.LOWER_UNCERTAINTY, measurement.lowest),
@@ -73,12 +96,12 @@ def uncertainty(measurement: Measurement) -> list[Any]:
 
 def statement(finding: Finding) -> str:
     """Return a finding as a sentence that cannot be read as its opposite."""
-    words = {
-        Presence.PRESENT: "present",
-        Presence.ABSENT: "looked for, not found",
-        Presence.INDETERMINATE: "looked for, undecided",
+    words, measure = {
+        Presence.PRESENT: ("present", "certainty"),
+        Presence.ABSENT: ("looked for, not found", "certainty"),
+        Presence.INDETERMINATE: ("looked for, undecided", "probability"),
     }[finding.presence]
-    sure = "" if finding.confidence is None else f", certainty {100.0 * finding.confidence:.1f} %"
+    sure = "" if finding.confidence is None else f", {measure} {100.0 * finding.confidence:.1f} %"
     name = finding.finding.meaning
     place = f" ({finding.segment})" if finding.segment not in (None, name) else ""
     return f"{name}{place}: {words}{sure}."

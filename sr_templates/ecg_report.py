@@ -24,7 +24,15 @@ from typing import TYPE_CHECKING, Any
 from highdicom import sr
 from pydicom.uid import ComprehensiveSRStorage
 
-from pipelines.contract import Code, Finding, Presence, Result, Waveform, WaveformSpan
+from pipelines.contract import (
+    Code,
+    Finding,
+    MultiplexGroup,
+    Presence,
+    Result,
+    Waveform,
+    WaveformSpan,
+)
 from sr_templates import codes, context, items
 from sr_templates.code_table import meanings
 from sr_templates.report import Report, Subject
@@ -99,26 +107,7 @@ def _quantities(waveform: Waveform, findings: Iterable[Finding]) -> list[Any]:
     """Return the measurements, under their lead where one lead was read (TID 3714)."""
     quantities: list[Any] = []
     for finding in findings:
-        numbers = [
-            items.number(
-                measurement.name,
-                float(measurement.value),
-                measurement.unit,
-                children=[
-                    *(
-                        [
-                            items.code(
-                                codes.MEASUREMENT_METHOD, measurement.method, items.HAS_CONCEPT_MOD
-                            )
-                        ]
-                        if measurement.method
-                        else []
-                    ),
-                    *context.uncertainty(measurement),
-                ],
-            )
-            for measurement in finding.measurements
-        ]
+        numbers = [context.measured(measurement) for measurement in finding.measurements]
         lead = _lead(waveform, finding.spans)
         if numbers and lead is not None:
             lead_item = items.code(codes.LEAD_ID, lead, items.HAS_CONCEPT_MOD)
@@ -142,8 +131,7 @@ def _finding(subject: Subject, waveform: Waveform, finding: Finding, number: int
             codes.TRACKING_UID, subject.tracking_uid(f"finding-{number}"), items.HAS_OBS_CONTEXT
         ),
     ]
-    if finding.confidence is not None:
-        children.append(context.certainty(finding.confidence, items.HAS_PROPERTIES))
+    children += context.certainty(finding, items.HAS_PROPERTIES)
     children += _time_ranges(waveform, subject.instances[0], finding.spans)
     if finding.presence is Presence.PRESENT:
         return items.code(codes.ECG_FINDING, finding.finding, children=children)
@@ -151,17 +139,12 @@ def _finding(subject: Subject, waveform: Waveform, finding: Finding, number: int
 
 
 def _time_ranges(waveform: Waveform, instance: Dataset, spans: Iterable[WaveformSpan]) -> list[Any]:
-    """Return a TCOORD for each stretch of time, selected from all channels that share it.
-
-    Samples are counted from 1 within the multiplex group (PS3.3 C.18.7.1.1).
-    """
+    """Return a TCOORD for each stretch of time, selected from all channels that share it."""
     channels: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
     for span in spans:
-        group = waveform.groups[_position(waveform, span)]
-        first = min(math.floor(span.start_s * group.sampling_hz) + 1, group.samples.shape[1])
-        last = min(math.ceil(span.end_s * group.sampling_hz), group.samples.shape[1])
-        stretch = channels.setdefault((span.group, max(first, 1), max(last, first, 1)), [])
-        stretch.append((span.group, span.channel))
+        group = _group(waveform, span)
+        first, last = _samples(group, span)
+        channels.setdefault((span.group, first, last), []).append((span.group, span.channel))
     ranges = []
     for (_, first, last), pairs in channels.items():
         coordinates = sr.TcoordContentItem(
@@ -182,6 +165,15 @@ def _time_ranges(waveform: Waveform, instance: Dataset, spans: Iterable[Waveform
     return ranges
 
 
+def _samples(group: MultiplexGroup, span: WaveformSpan) -> tuple[int, int]:
+    """Return the first and last sample of a span, from 1 in its group (PS3.3 C.18.7.1.1)."""
+    count = group.samples.shape[1]
+    # A millionth of a sample: 0.3 s at 1000 Hz is not exactly 300 samples in floating point.
+    first = min(max(math.floor(span.start_s * group.sampling_hz + 1e-6) + 1, 1), count)
+    last = min(max(math.ceil(span.end_s * group.sampling_hz - 1e-6), first), count)
+    return first, last
+
+
 def _pairs(channels: Iterable[tuple[int, int]]) -> Any:
     """Return (group, channel) pairs as highdicom takes them, though it declares other types."""
     return sorted(set(channels))
@@ -200,10 +192,7 @@ def _lead(waveform: Waveform, spans: Iterable[WaveformSpan]) -> Code | None:
     The object's own meaning is the maker's wording, and SCPECG is the retired scheme whose
     lead numbers MDC kept; both are told in the words of PS3.16.
     """
-    sources = {
-        waveform.groups[_position(waveform, span)].channels[span.channel - 1].source
-        for span in spans
-    }
+    sources = {_group(waveform, span).channels[span.channel - 1].source for span in spans}
     if len(sources) != 1:
         return None
     source = sources.pop()
@@ -215,9 +204,8 @@ def _lead(waveform: Waveform, spans: Iterable[WaveformSpan]) -> Code | None:
     return None
 
 
-def _position(waveform: Waveform, span: WaveformSpan) -> int:
-    numbers = [group.number for group in waveform.groups]
-    return numbers.index(span.group)
+def _group(waveform: Waveform, span: WaveformSpan) -> MultiplexGroup:
+    return next(group for group in waveform.groups if group.number == span.group)
 
 
 def _recorded_at(instance: Dataset) -> str | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from highdicom import sr
 from pydicom.uid import Comprehensive3DSRStorage
 
-from pipelines.contract import Code, Finding, Measurement, Presence, Result
+from pipelines.contract import Code, Finding, Presence, Result
 from sr_templates import codes, context, items
 from sr_templates.code_table import meanings
 from sr_templates.report import Report, Subject
@@ -100,10 +100,14 @@ def _group(subject: Subject, finding: Finding, number: int) -> Any:
             items.concept(context.PRESENCE_CODES[finding.presence]),
         )
     ]
-    measurements = [_measurement(measurement) for measurement in finding.measurements]
-    if finding.confidence is not None:
-        confidence = context.certainty(finding.confidence)
-        measurements.append(sr.Measurement.from_sequence([confidence]))
+    # Not from highdicom's own constructor: its TID 310 gives the bounds no unit.
+    measurements = [
+        sr.Measurement.from_sequence([item])
+        for item in (
+            *map(context.measured, finding.measurements),
+            *context.certainty(finding),
+        )
+    ]
     shared = {
         "finding_category": (None if finding.category is None else items.concept(finding.category)),
         "finding_type": (
@@ -160,21 +164,6 @@ def _nothing_found(subject: Subject) -> Any:
             sr.QualitativeEvaluation(items.concept(codes.ANY_FINDING), items.concept(codes.ABSENT)),
         ],
     )
-
-
-def _measurement(measurement: Measurement) -> Any:
-    item = sr.Measurement(
-        name=items.concept(measurement.name),
-        value=float(measurement.value),
-        unit=items.unit(measurement.unit),
-        method=None if measurement.method is None else items.concept(measurement.method),
-    )
-    bounds = context.uncertainty(measurement)
-    if bounds:
-        children = item[0].get("ContentSequence", ())
-        # highdicom's TID 310 gives the bounds no unit.
-        item[0].ContentSequence = sr.ContentSequence([*children, *bounds])
-    return item
 
 
 def _sites(finding: Finding) -> list[Any] | None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node import commit, deliver, log, reindex, relay, route, supervise
+from node import commit, deliver, log, relay, route, supervise
 from node.cli.options import config_option, ready_ledger
 from node.dimse import listener
+from node.reindex import reindex
 from node.worker import Worker
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def _end_with_supervisor() -> None:
     del os.environ[supervise.SUPERVISED]
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 1):  # unbuffered: no lock is held when we exit
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -67,7 +69,7 @@ def listen(settings: Settings, number: int) -> None:
     log.configure(f"listen-{number}", settings.log_folder)
     ledger = ready_ledger(settings)
     stop = _stop_event()
-    reindex.run(settings, ledger)
+    reindex(settings, ledger)
     listener.serve(settings, ledger, stop=stop, ready=None)
 
 
@@ -85,7 +87,7 @@ def relay_(settings: Settings) -> None:
 @number_option
 def work(settings: Settings, number: int) -> None:
     """Run one worker."""
-    log.configure(f"work-{number}", settings.log_folder)
+    log.configure(supervise.worker_name(number), settings.log_folder)
     _check_routes(settings)
     ledger = ready_ledger(settings)
     _end_with_supervisor()

@@ -36,6 +36,10 @@ PAUSE_S = 1.0
 """A reactor thread that has not paused by then is blocked, ended, or the flag was lost."""
 
 
+RELEASE_S = 5.0
+"""Without an answer to a release for this long, the association is aborted. Nothing is lost."""
+
+
 class AssociationRejected(PeerUnreachable):
     """The peer said, for good, that it will not talk to this AE title: told at once."""
 
@@ -83,7 +87,11 @@ def associate(
 
 
 def exchange(
-    association: Association, request: C_ECHO | C_STORE | N_ACTION, context_id: int, *, timeout_s: float
+    association: Association,
+    request: C_ECHO | C_STORE | N_ACTION,
+    context_id: int,
+    *,
+    timeout_s: float,
 ) -> Any:
     """Send one request and return its response primitive.
 
@@ -159,6 +167,8 @@ def _pause(association: Association) -> None:
 def _release(association: Association) -> None:
     if not association.is_established:
         return
+    # A peer that still waits for us itself would let the whole time-out pass.
+    association.acse_timeout = RELEASE_S
     _pause(association)
     try:
         if association.is_established:

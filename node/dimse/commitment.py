@@ -7,6 +7,7 @@ listener, before the response to the question, much later, or twice. All end in
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -23,13 +24,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.dimse.association import associate, exchange
-from node.errors import PeerBusy
+from node.errors import PeerBusy, PeerRefused
 from node.log import get_logger, short
 from node.store import commitments, deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from threading import Event
 
     from pynetdicom.association import Association
 
@@ -86,7 +86,7 @@ def on_n_event_report(event: evt.Event, ledger: Ledger) -> tuple[int, None]:
 
 @contextmanager
 def associate_for_commitment(
-    settings: Settings, destination: DimseDestination, ledger: Ledger, arrived: Event
+    settings: Settings, destination: DimseDestination, ledger: Ledger, arrived: threading.Event
 ) -> Iterator[Association]:
     """Open an association to ask on; ``arrived`` is set whenever an answer came on it.
 
@@ -95,7 +95,10 @@ def associate_for_commitment(
             storage commitment.
     """
 
+    reporting: list[threading.Thread] = []
+
     def on_report(event: evt.Event) -> tuple[int, None]:
+        reporting.append(threading.current_thread())
         answer = on_n_event_report(event, ledger)
         arrived.set()
         return answer
@@ -104,13 +107,19 @@ def associate_for_commitment(
         StorageCommitmentPushModel, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
     )
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
-    with associate(settings, destination, [context], handlers) as association:
-        yield association
+    try:
+        with associate(settings, destination, [context], handlers) as association:
+            yield association
+            for thread in reporting:  # the ledger has the answer; the peer must get its response
+                thread.join(destination.timeout_s)
+    except PeerRefused as error:
+        raise PeerRefused(
+            f"'{destination.ae_title}' does not offer storage commitment.",
+            do="Set commit = false for this destination, or ask its administrator for it.",
+        ) from error
 
 
-def request(
-    association: Association, transaction: Commitment, message_id: int, *, timeout_s: float
-) -> None:
+def request(association: Association, transaction: Commitment, *, timeout_s: float) -> None:
     """Ask for commitment to the objects of ``transaction``, which the ledger has already.
 
     Raises:
@@ -130,7 +139,7 @@ def request(
         is_little_endian=True,
     )
     question = N_ACTION()
-    question.MessageID = message_id % 0x10000
+    question.MessageID = 1
     question.RequestedSOPClassUID = StorageCommitmentPushModel
     question.RequestedSOPInstanceUID = StorageCommitmentPushModelInstance
     question.ActionTypeID = REQUEST_COMMITMENT

@@ -12,10 +12,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Set as AbstractSet
     from mmap import mmap
 
 MAXIMUM_DEPTH = 32
@@ -36,9 +36,7 @@ _SHORT = {True: struct.Struct("<H"), False: struct.Struct(">H")}
 _LONG = {True: struct.Struct("<L"), False: struct.Struct(">L")}
 """By byte order: whether it is little endian."""
 
-SHORT_LENGTH = frozenset(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
-)
+SHORT_LENGTH = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 """VRs with a length of two bytes in explicit VR; all others have four (PS3.5 table 7.1-1)."""
 
 SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
@@ -71,7 +69,7 @@ class _Level:
 def read_values(
     encoded: mmap | bytes,
     start: int,
-    wanted: Set[Path],
+    wanted: AbstractSet[Path],
     *,
     explicit: bool,
     little_endian: bool,
@@ -112,7 +110,7 @@ def _element(
     encoded: mmap | bytes,
     position: int,
     levels: list[_Level],
-    wanted: Set[Path],
+    wanted: AbstractSet[Path],
     values: dict[Path, bytes],
 ) -> int:
     """Take one element of a data set; return where the next one begins."""
@@ -129,28 +127,13 @@ def _element(
     vr, length, value = _header(encoded, position, level)
     path = (*level.path, tag)
     if length == UNDEFINED:
-        # Of unknown VR: a sequence in implicit VR little endian (PS3.5 section 6.2.2 note 7).
-        is_sequence = vr in (b"SQ", b"UN", b"")
-        if not is_sequence and vr not in (b"OB", b"OW"):
-            raise MalformedDataSet("has a value of undefined length")
-        levels.append(
-            _Level(
-                "sequence" if is_sequence else "fragments",
-                level.end,
-                SEQUENCE_END,
-                path,
-                level.explicit and vr != b"UN",
-                level.little_endian or vr == b"UN",
-            )
-        )
+        levels.append(_undefined(vr, path, level))
         return value
     end = value + length
     if end > level.end:
         raise MalformedDataSet("has an element that overruns")
     if vr == b"SQ" or (vr == b"" and tag in SEQUENCE_TAGS):
-        levels.append(
-            _Level("sequence", end, 0, path, level.explicit, level.little_endian)
-        )
+        levels.append(_Level("sequence", end, 0, path, level.explicit, level.little_endian))
         return value
     if path in wanted:
         if path not in values:
@@ -158,6 +141,19 @@ def _element(
         elif len(path) == 1:
             raise MalformedDataSet("has an identifying element twice")
     return end
+
+
+def _undefined(vr: bytes, path: Path, level: _Level) -> _Level:
+    """Return what an element of undefined length opens."""
+    if vr in (b"OB", b"OW"):
+        kind = "fragments"
+    elif vr in (b"SQ", b"UN", b""):
+        kind = "sequence"
+    else:
+        raise MalformedDataSet("has a value of undefined length")
+    if vr == b"UN":  # whatever the transfer syntax (PS3.5 section 6.2.2 note 7)
+        return _Level(kind, level.end, SEQUENCE_END, path, explicit=False, little_endian=True)
+    return _Level(kind, level.end, SEQUENCE_END, path, level.explicit, level.little_endian)
 
 
 def _header(encoded: mmap | bytes, position: int, level: _Level) -> tuple[bytes, int, int]:
@@ -181,7 +177,7 @@ def _item(encoded: mmap | bytes, position: int, levels: list[_Level]) -> int:
     level = levels[-1]
     group, number = _TWO_SHORTS[level.little_endian].unpack_from(encoded, position)
     tag = group << 16 | number
-    (length,) = _LONG[level.little_endian].unpack_from(encoded, position + 4)
+    length: int = _LONG[level.little_endian].unpack_from(encoded, position + 4)[0]
     value = position + 8
     if tag == SEQUENCE_END and level.closed_by:
         levels.pop()

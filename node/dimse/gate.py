@@ -72,9 +72,7 @@ class Identity:
     made_here: bool
 
 
-def identify(
-    path: Path, data_offset: int, transfer_syntax_uid: str, spool: Spool
-) -> Identity:
+def identify(path: Path, data_offset: int, transfer_syntax_uid: str, spool: Spool) -> Identity:
     """Check the structure of the data set in a file, and read what it says it is.
 
     Args:

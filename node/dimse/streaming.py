@@ -9,7 +9,7 @@ the request can be answered.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
 
+    from node.errors import RejectedInstance
     from node.spool import Part
 
 COMMAND_BYTES = 65_536
@@ -35,11 +36,16 @@ INVALID_MESSAGE = "Evt19"
 """Event of the upper layer's state machine that ends the association with A-ABORT."""
 
 
+def provider_of(association: Association) -> StreamingProvider:
+    """Return the provider that the listener gave to ``association``."""
+    return cast("StreamingProvider", association.dimse)
+
+
 class RefusedPart:
     """Takes a data set whose request is refused already, and drops it."""
 
-    def __init__(self, why: Exception) -> None:
-        self.failure = why
+    def __init__(self, why: RejectedInstance) -> None:
+        self.why = why
 
     def write(self, data_set: bytes) -> None:
         """Drop it."""
@@ -52,12 +58,17 @@ class RefusedPart:
 
 
 class DataSetFile:
-    """Looks to pynetdicom like the temporary file that it would write a data set to."""
+    """Looks to pynetdicom like the temporary file that it would write a data set to.
 
-    def __init__(self, part: Part | RefusedPart) -> None:
+    It is closed, and its path removed, when the request has been answered.
+    """
+
+    def __init__(self, part: Part | RefusedPart, unanswered: set[Part | RefusedPart]) -> None:
         self.part = part
         self.file = self
-        self.name = "/dev/null/kept-or-discarded"  # pynetdicom unlinks this, in vain
+        self.name = ""  # a part is removed by close()
+        self._unanswered = unanswered
+        unanswered.add(part)
 
     def write(self, fragment: bytes) -> None:
         """Append one fragment."""
@@ -69,6 +80,7 @@ class DataSetFile:
     def close(self) -> None:
         """Remove the part, unless it was kept."""
         self.part.discard()
+        self._unanswered.discard(self.part)
 
 
 class StreamingProvider(DIMSEServiceProvider):
@@ -88,7 +100,7 @@ class StreamingProvider(DIMSEServiceProvider):
         self.association_id = uuid.uuid4().hex
         self.stored = False
         self._begin = begin
-        self._open: set[Part | RefusedPart] = set()
+        self._unanswered: set[Part | RefusedPart] = set()
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of one P-DATA, each by itself: a data set may begin between two."""
@@ -96,7 +108,8 @@ class StreamingProvider(DIMSEServiceProvider):
             one = P_DATA()
             one.presentation_data_value_list.append(fragment)
             super().receive_primitive(one)
-            if self.message is not None and not self._prepare(self.message, fragment[0]):
+            message: Any = self.message
+            if message is not None and not self._is_allowed(message, fragment[0]):
                 self.dul.event_queue.put(INVALID_MESSAGE)
                 return
 
@@ -108,26 +121,25 @@ class StreamingProvider(DIMSEServiceProvider):
 
     def discard(self) -> None:
         """Remove what was received and never answered. The association has ended."""
-        for part in self._open:
-            part.discard()
-        self._open.clear()
+        while self._unanswered:
+            self._unanswered.pop().discard()
 
-    def _prepare(self, message: Any, context_id: int) -> bool:
-        """Open the part as soon as the command is known; False if the message is not allowed."""
+    def _is_allowed(self, message: Any, context_id: int) -> bool:
+        """Whether a message may go on; opens the part as soon as the command asks for one."""
         if message.encoded_command_set.tell() > COMMAND_BYTES:
             return False
-        if not isinstance(message, C_STORE_RQ):
-            return message.data_set.tell() <= MESSAGE_BYTES
-        if message._data_set_file is None:  # noqa: SLF001
-            context = self.assoc._accepted_cx.get(context_id)  # noqa: SLF001
-            command = message.command_set
-            if context is None or not {"AffectedSOPClassUID", "AffectedSOPInstanceUID"} <= set(
-                command.dir("Affected")
-            ):
-                return False
-            part = self._begin(self.assoc, command, context)
-            # Which service answers shall depend on what was negotiated, not on the command.
-            command.AffectedSOPClassUID = context.abstract_syntax
-            self._open.add(part)
-            message._data_set_file = DataSetFile(part)  # noqa: SLF001
+        is_store: bool = isinstance(message, C_STORE_RQ)
+        if not is_store:
+            return int(message.data_set.tell()) <= MESSAGE_BYTES
+        if message._data_set_file is not None:  # noqa: SLF001
+            return True
+        context = self.assoc._accepted_cx.get(context_id)  # noqa: SLF001
+        command = message.command_set
+        named = "AffectedSOPClassUID" in command and "AffectedSOPInstanceUID" in command
+        if context is None or not named:
+            return False
+        part = self._begin(self.assoc, command, context)
+        message._data_set_file = DataSetFile(part, self._unanswered)  # noqa: SLF001
+        # Which service answers shall depend on what was negotiated, not on the command.
+        command.AffectedSOPClassUID = context.abstract_syntax
         return True

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 import numpy as np
-import numpy.typing as npt
 
 from node.encode import identity
 from pipelines.contract import Segment, Volume
@@ -42,9 +41,9 @@ def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Wor
     """
     if not isinstance(source.study, Volume):
         raise TypeError("Segments outline a volume; got a waveform.")
-    masks, all_frames = _frames(source, np.stack([segment.mask for segment in segments], axis=-1))
+    masks = np.stack([segment.mask for segment in segments], axis=-1).astype(np.uint8)
     dataset = hd.seg.Segmentation(
-        source_images=[identity.blank_identity(instance) for instance in source.instances],
+        source_images=_slices(source),
         pixel_array=masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -59,11 +58,13 @@ def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Wor
         software_versions=work.software_version[:64],
         device_serial_number=work.model.weights_sha256[:64],
         pixel_measures=_pixel_measures(source),
-        omit_empty_frames=not all_frames,
+        omit_empty_frames=masks.shape[0] * len(segments) > DENSE_FRAMES,
         content_label="AI_SEGMENTATION",
         content_description=NOT_FOR_DIAGNOSIS,
         specific_character_set="ISO_IR 192",
     )
+    if source.frame_numbers:
+        _refer_to_frames(dataset, source.frame_numbers)
     dataset.ContentCreatorName = ""  # nobody; type 2
     identity.stamp(dataset, source.instances[0], work, "seg")
     organisation = work.uid("seg-dimensions")
@@ -73,19 +74,30 @@ def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Wor
     return dataset
 
 
-def _frames(source: Source, masks: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Return masks in the order of the source's frames, and whether to keep empty ones.
+def _slices(source: Source) -> list[Dataset]:
+    """Return a header for each slice, or one whose frames are the slices in order.
 
-    A multi-frame source lists its frames in any order, and may hold more of them than the
-    volume; those are left out with the empty ones.
+    A multi-frame source lists its frames in any order and may hold others, which highdicom
+    would take for slices at the same place.
     """
-    dense = masks.shape[0] * masks.shape[-1] <= DENSE_FRAMES
-    if not source.frame_numbers:
-        return masks.astype(np.uint8), dense
-    frame_count = int(source.instances[0].NumberOfFrames)
-    ordered = np.zeros((frame_count, *masks.shape[1:]), np.uint8)
-    ordered[np.array(source.frame_numbers) - 1] = masks
-    return ordered, dense and frame_count == len(source.frame_numbers)
+    headers = [identity.blank_identity(instance) for instance in source.instances]
+    if source.frame_numbers:
+        (header,) = headers
+        frames = header.PerFrameFunctionalGroupsSequence
+        del header.PerFrameFunctionalGroupsSequence, header.NumberOfFrames
+        header.NumberOfFrames = len(source.frame_numbers)
+        header.PerFrameFunctionalGroupsSequence = [
+            frames[number - 1] for number in source.frame_numbers
+        ]
+    return headers
+
+
+def _refer_to_frames(dataset: Dataset, frame_numbers: tuple[int, ...]) -> None:
+    """Turn references to slice ``k`` into references to the frame that it is in the source."""
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        for derivation in frame.DerivationImageSequence:
+            for image in derivation.SourceImageSequence:
+                image.ReferencedFrameNumber = frame_numbers[int(image.ReferencedFrameNumber) - 1]
 
 
 def _pixel_measures(source: Source) -> Any:

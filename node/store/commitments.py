@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from node.store.tables import commitment
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from sqlalchemy import Connection
 
 
@@ -22,11 +20,9 @@ def is_known(db: Connection, transaction_uid: str) -> bool:
     return db.execute(found).one_or_none() is not None
 
 
-def unanswered(db: Connection, transaction_uids: Collection[str]) -> int:
-    """Return how many of these transactions have had no answer."""
-    return db.execute(
-        select(func.count()).where(
-            commitment.c.transaction_uid.in_(list(transaction_uids)),
-            commitment.c.answered_at.is_(None),
-        )
-    ).scalar_one()
+def is_answered(db: Connection, transaction_uid: str) -> bool:
+    """Whether a report under ``transaction_uid`` has come, by whatever way."""
+    answered_at = select(commitment.c.answered_at).where(
+        commitment.c.transaction_uid == transaction_uid
+    )
+    return db.execute(answered_at).scalar_one_or_none() is not None

@@ -76,7 +76,7 @@ class Codec:
         Raises:
             RuntimeError: As ``read_weights``.
         """
-        import onnxruntime
+        import onnxruntime  # noqa: PLC0415 - not on a listener-only host
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # a network this small gains nothing from more
@@ -93,7 +93,7 @@ class Codec:
         Args:
             samples_mv: float32, at most ``WINDOW`` samples at 500 Hz.
         """
-        from openecg.dsp import rank_normalize
+        from openecg.dsp import rank_normalize  # noqa: PLC0415 - ditto
 
         signal = np.zeros((1, WINDOW), dtype=np.float32)  # zero is the median rank
         signal[0, : samples_mv.shape[0]] = rank_normalize(samples_mv)

@@ -28,20 +28,20 @@ class EcgAtrialFibrillation:
     model: ClassVar[Model] = Model(
         name="openecg codec v6 (int8 ONNX)",
         version="0.11.0",
-        maker="openecg",
+        maker="VitalDB (openecg)",
         weights_sha256=WEIGHTS_SHA256,
         trained_on=(
             "Real recordings annotated by people: LUDB, QTDB, ISP, MIT-BIH DS1, "
             "vitaldb-arrhythmia, lydus hospital ECGs (Korea). No synthetic data."
         ),
-        citation="openecg 0.11.0, codec_v6_MODEL_CARD.md (Apache-2.0)",
+        citation="https://github.com/vitaldb/openecg, codec_v6_MODEL_CARD.md (Apache-2.0)",
     )
     parameters: ClassVar[Mapping[str, str]] = {
         "episode_s": f"{EPISODE_S:g}",
         "beat_agreement": f"{AGREEMENT:g}",
     }
     deadline_s: ClassVar[float] = 3600.0
-    """A day of ambulatory recording is some 14,400 windows."""
+    """A day of ambulatory recording is 14,400 windows of some 70 ms each."""
 
     def __init__(self) -> None:
         self._codec: Codec | None = None

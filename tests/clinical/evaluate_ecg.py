@@ -249,6 +249,11 @@ def report(data: Path) -> str:
     ]
     whole = [outcome for record in long for outcome in recording_outcomes(reader, record)]
     american = [strip_outcome(reader, strip) for strip in georgia(data / "cinc2021_georgia")]
+    noise = [
+        reader.read(ecg.noise(slope, seed), ecg.GENERAL)
+        for slope in (0, 1, 2)
+        for seed in range(50)
+    ]
     errors = np.abs([o.rate_error for o in lead_ii if o.rate_error is not None])
     return "\n".join(
         _lines(
@@ -261,12 +266,18 @@ def report(data: Path) -> str:
             patients=patient_rows(lead_ii),
             mixed=len(strips) - len(clear),
             errors=errors,
+            noise=noise,
         )
     )
 
 
 def _lines(
-    accuracy: Iterable[str], patients: Iterable[str], mixed: int, errors: npt.NDArray[np.float64]
+    *,
+    accuracy: Iterable[str],
+    patients: Iterable[str],
+    mixed: int,
+    errors: npt.NDArray[np.float64],
+    noise: Sequence[Result | None],
 ) -> Iterator[str]:
     yield (
         "| data | | strips | 95 % of strips (Wilson) | 95 % of patients (bootstrap) "
@@ -289,6 +300,11 @@ def _lines(
     yield (
         f"Heart rate against the annotated beats, {errors.size} strips: mean absolute error "
         f"{errors.mean():.1f}/min, 95th percentile {np.percentile(errors, 95):.1f}/min."
+    )
+    yield ""
+    yield (
+        f"Noise alone (white, pink, brown): {noise.count(None)} of {len(noise)} strips refused "
+        "as unreadable."
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -65,19 +64,10 @@ def test_a_real_twelve_lead_agrees_with_what_its_electrocardiograph_measured(mod
     assert values[codes.QT_INTERVAL] == pytest.approx(368, abs=25)
 
 
-def shaped_noise(slope: float, seed: int) -> ecg.Recording:
-    """Return noise whose power falls with frequency to the power ``slope``."""
-    random = np.random.default_rng(seed)
-    hertz = np.fft.rfftfreq(5000, 1 / 500)
-    spectrum = random.normal(size=hertz.size) + 1j * random.normal(size=hertz.size)
-    signal = np.fft.irfft(spectrum / np.maximum(hertz, 0.5) ** (slope / 2), 5000)
-    return ecg.Recording(("II",), 500.0, 0.3 * signal[None] / signal.std())
-
-
 @pytest.mark.parametrize("slope", [0, 1, 2], ids=["white", "pink", "brown"])
-def test_noise_alone_is_never_given_a_rhythm(model, slope):
-    for seed in range(20):
-        dataset = ecg.waveform_object(shaped_noise(slope, seed), sop_class=ecg.GENERAL)
+def test_noise_alone_is_given_no_rhythm(model, slope):
+    for seed in range(10):
+        dataset = ecg.waveform_object(ecg.noise(slope, seed), sop_class=ecg.GENERAL)
         with pytest.raises(CouldNotLook):
             model.run(load_waveform(dataset).study)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click import Group
 
 from node.cli import main
 from tests.peers import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```\w*\n(.*?)```", README, re.DOTALL) + re.findall(r"`([^`\n]+)`", README)

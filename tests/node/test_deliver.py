@@ -56,6 +56,15 @@ def delivering(settings: Settings, ledger: Ledger) -> Iterator[None]:
     assert not thread.is_alive()
 
 
+def large_result(settings: Settings, ledger: Ledger) -> None:
+    """One object that is larger than any socket buffer."""
+    (made,) = waiting_result(settings, ledger, ["pacs"], roles=["seg"])
+    path = settings.artifact_folder / made.path
+    dataset = dcmread(path)
+    dataset.NumberOfFrames, dataset.PixelData = 8192, bytes(64 * 64 * 8192)
+    dataset.save_as(path)
+
+
 @pytest.fixture
 def archive(tmp_path: Path) -> Iterator[Pacs]:
     with pacs(tmp_path / "pacs") as running:
@@ -157,9 +166,7 @@ def test_a_refusal_goes_to_a_person_and_is_not_repeated(
 def test_a_class_the_pacs_does_not_accept_is_refused_and_the_other_is_sent(
     settings: Settings, ledger: Ledger, archive: Pacs
 ) -> None:
-    made = waiting_result(
-        settings := to(settings, pacs=dimse(archive.port)), ledger, ["pacs"]
-    )
+    made = waiting_result(settings := to(settings, pacs=dimse(archive.port)), ledger, ["pacs"])
     archive.script = Script(sop_classes=(made[1].sop_class_uid,))
     deliver.run_once(settings, ledger)
     by_uid = {row.sop_instance_uid: row for row in rows(ledger)}
@@ -258,14 +265,22 @@ def test_a_pacs_that_stops_reading_holds_no_thread(
 ) -> None:
     archive.script = Script(associate="deaf")
     settings = to(settings, pacs=dimse(archive.port, timeout_s=1.0))
-    (made,) = waiting_result(settings, ledger, ["pacs"], roles=["seg"])
-    path = settings.artifact_folder / made.path
-    dataset = dcmread(path)  # larger than any socket buffer
-    dataset.NumberOfFrames, dataset.PixelData = 8192, bytes(64 * 64 * 8192)
-    dataset.save_as(path)
+    large_result(settings, ledger)
     deliver.run_once(settings, ledger)
     assert states(ledger) == ["pending"]
     wait_until(lambda: not any("Requestor" in t.name for t in threading.enumerate()))
+
+
+def test_a_slow_pacs_may_take_longer_than_the_timeout_while_bytes_flow(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(associate="slow")
+    settings = to(settings, pacs=dimse(archive.port, timeout_s=2.0))
+    large_result(settings, ledger)
+    began = time.monotonic()
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["sent"]
+    assert time.monotonic() - began > 2.0
 
 
 def test_a_file_that_is_gone_goes_to_a_person_and_the_other_is_sent(
@@ -319,9 +334,7 @@ def test_what_waited_for_a_pacs_goes_when_it_is_back_in_order_and_once(
             assert sent == [one.sop_instance_uid for one in made]
 
 
-def test_an_outage_is_learned_once_for_all_that_waits(
-    settings: Settings, ledger: Ledger
-) -> None:
+def test_an_outage_is_learned_once_for_all_that_waits(settings: Settings, ledger: Ledger) -> None:
     settings = to(settings, pacs=dimse(free_port()))
     for number in range(3):
         waiting_result(settings, ledger, ["pacs"], name=f"study {number}")

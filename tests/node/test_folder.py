@@ -39,9 +39,7 @@ def test_a_copy_interrupted_by_a_crash_is_replaced(tmp_path: Path) -> None:
 
 
 @given(uid=st.text(max_size=80))
-def test_no_uid_leads_out_of_the_folder(
-    uid: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_no_uid_leads_out_of_the_folder(uid: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     destination = tmp_path_factory.mktemp("out")
     source = tmp_path_factory.mktemp("in") / "x"
     source.write_bytes(b"x")

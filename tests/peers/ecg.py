@@ -98,6 +98,15 @@ def fibrillation(beats_per_minute: float, **options: float) -> Recording:
     return _simulate(60.0 / beats_per_minute, 0.25, **options)
 
 
+def noise(slope: float, seed: int) -> Recording:
+    """Return ten seconds of noise alone, whose power falls with frequency to the ``slope``."""
+    random = np.random.default_rng(seed)
+    hertz = np.fft.rfftfreq(5000, 1 / 500)
+    spectrum = random.normal(size=hertz.size) + 1j * random.normal(size=hertz.size)
+    signal = np.fft.irfft(spectrum / np.maximum(hertz, 0.5) ** (slope / 2), 5000)
+    return Recording(("II",), 500.0, 0.3 * signal[None] / signal.std())
+
+
 def _simulate(
     mean_rr_s: float,
     irregularity: float,
@@ -121,9 +130,9 @@ def _simulate(
             signal += height_mv * np.exp(-0.5 * ((times_s - peak_s - centre_s) / width_s) ** 2)
     if irregularity:
         signal += 0.08 * np.sin(2 * np.pi * 6.0 * times_s + np.sin(2 * np.pi * 0.7 * times_s))
-    noise = noise_mv * random.standard_normal((len(TWELVE_LEADS), times_s.size))
+    hiss = noise_mv * random.standard_normal((len(TWELVE_LEADS), times_s.size))
     rows = [_SIZES.get(lead, 0.9) * signal for lead in TWELVE_LEADS]
-    return Recording(TWELVE_LEADS, sampling_hz, np.array(rows) + noise)
+    return Recording(TWELVE_LEADS, sampling_hz, np.array(rows) + hiss)
 
 
 def from_wfdb(record: Path) -> Recording:
@@ -159,7 +168,8 @@ def waveform_object(
     dataset.StudyDate = dataset.ContentDate = "20260101"
     dataset.StudyTime = dataset.ContentTime = "120000"
     dataset.AcquisitionDateTime = "20260101120000"
-    dataset.AccessionNumber = dataset.ReferringPhysicianName = dataset.StudyID = ""
+    dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
+    dataset.StudyID = "1"
     dataset.Modality = "ECG"
     dataset.SeriesNumber = dataset.InstanceNumber = 1
     dataset.Manufacturer = "radnode tests"
@@ -183,7 +193,6 @@ def _group(recording: Recording, storage: Storage) -> Dataset:
     if stored.min() < np.iinfo(dtype).min or stored.max() > np.iinfo(dtype).max:
         raise ValueError(f"The recording does not fit {storage.interpretation} at this gain.")
     item = Dataset()
-    item.MultiplexGroupTimeOffset = 0
     item.WaveformOriginality = "ORIGINAL" if storage.original else "DERIVED"
     item.NumberOfWaveformChannels, item.NumberOfWaveformSamples = recording.samples_mv.shape
     item.SamplingFrequency = recording.sampling_hz

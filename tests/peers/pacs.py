@@ -46,13 +46,13 @@ class Script:
 
     Attributes:
         associate: ``accept``, ``reject_transient``, ``reject_permanent``, ``abort``, ``stall``
-            (never answers), ``deaf`` (accepts, then reads nothing more).
+            (never answers), ``deaf`` (accepts, then reads nothing more), ``slow`` (15 ms a PDU).
         store: A step for each C-STORE: ``ok``; a status such as ``0xA700``, stored if it is a
             warning; ``cut_before`` and ``cut_after`` storing, without an answer; ``stall``.
         then: The step for every later C-STORE.
         commit: A step for each N-ACTION: ``same`` association, a ``new`` one, ``early`` (on the
             same one before the N-ACTION-RSP), ``early_new``, ``late`` (new, when ``release``
-            is called), ``twice``, ``partial`` (fails the first object), ``never``, ``refuse``
+            is called), ``twice`` (same and new), ``partial`` (fails the first object), ``never``, ``refuse``
             (0x0213), ``cut`` (no answer), ``wrong`` (other transaction UID, then the right one).
         then_commit: The step for every later N-ACTION.
         sop_classes: Storage classes it accepts; empty: all.
@@ -187,11 +187,14 @@ class Pacs:
             self._cut(event)
         elif step == "stall":
             self._closing.wait()
-        elif step == "deaf":
-            event.assoc.bind(evt.EVT_ESTABLISHED, self._on_established)
-
-    def _on_established(self, event: Any) -> None:
-        event.assoc.bind(evt.EVT_DATA_RECV, lambda _event: self._closing.wait())
+        elif step in {"deaf", "slow"}:
+            pause_s = None if step == "deaf" else 0.015
+            event.assoc.bind(
+                evt.EVT_ESTABLISHED,
+                lambda established: established.assoc.bind(
+                    evt.EVT_DATA_RECV, lambda _: self._closing.wait(pause_s)
+                ),
+            )
 
     def _supported(self) -> list[PresentationContext]:
         classes = self.script.sop_classes or [
@@ -291,8 +294,9 @@ class Pacs:
         elif step in {"new", "late"}:
             self._later(lambda: self._call(caller, [report]), wait=step == "late")
         elif step != "never":
-            reports = {"twice": [report, report], "wrong": [wrong, report]}.get(step, [report])
-            self._after_response(event, reports)
+            self._after_response(event, [wrong, report] if step == "wrong" else [report])
+            if step == "twice":
+                self._later(lambda: self._call(caller, [report]))
         return 0x0000, None
 
     def _report(

@@ -1,4 +1,4 @@
-"""The whole pipeline, real weights: what it says, what it refuses, and that storage is no matter."""
+"""The whole pipeline, real weights: what it says, what it refuses, and storage is no matter."""
 
 from __future__ import annotations
 

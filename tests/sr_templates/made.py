@@ -179,7 +179,7 @@ def ecg() -> Source:
     samples = np.zeros((len(channels), group.NumberOfWaveformSamples), np.float32)
     multiplex = MultiplexGroup(1, float(group.SamplingFrequency), channels, samples)
     header = Dataset()
-    header.update({tag: instance[tag] for tag in instance.keys() if tag.group != 0x5400})
+    header.update({one.tag: one for one in instance if one.tag.group != 0x5400})
     assert header.SOPClassUID == TwelveLeadECGWaveformStorage
     return Source(Waveform((multiplex,)), (header,))
 
@@ -269,5 +269,3 @@ def everything() -> dict[str, tuple[Source, tuple[Encoded, ...]]]:
         )
     made["ecg-nothing"] = (tracing, encode(tracing, Result(), work("ecg_report")))
     return made
-
-

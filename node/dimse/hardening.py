@@ -1,0 +1,184 @@
+"""What pynetdicom 3.0.4 leaves open on the acceptor's side, closed. By subclass, nothing patched.
+
+* It has no effective read time-out: a peer that sends three bytes and stops, or drips, holds its
+  association for ever. Here a PDU that has begun must be complete in time.
+* It believes the length that a PDU states: 4 GiB are buffered before any check. Here a PDU longer
+  than its type allows, or than was negotiated, ends the association.
+* Five connections may wait to be accepted, and everyone gets a thread. Here it is 128, and an
+  address that nobody may call from gets none.
+
+The subclasses rely on internals, hence the check of the version.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from contextlib import suppress
+from socketserver import BaseServer
+from typing import TYPE_CHECKING, Any
+
+import pynetdicom
+from pynetdicom import evt
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from node.dimse.admission import is_within
+from node.errors import ConfigError
+from node.log import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
+    from pynetdicom import AE
+    from pynetdicom.association import Association
+    from pynetdicom.presentation import PresentationContext
+
+if pynetdicom.__version__ != "3.0.4":
+    raise ConfigError(
+        f"pynetdicom {pynetdicom.__version__} is installed; the listener is made for 3.0.4.",
+        do="Install radnode with its pinned requirements: pipx install radnode.",
+    )
+
+log = get_logger(__name__)
+
+PDU_HEADER_BYTES = 6
+PDU_S = 30.0
+"""Seconds in which a PDU that has begun must be complete."""
+
+ASSOCIATE_BYTES = 131_072
+P_DATA_TF = 4
+MAXIMUM_PDU_BYTES = {1: ASSOCIATE_BYTES, 2: ASSOCIATE_BYTES, 3: 4, 5: 4, 6: 4, 7: 4}
+"""By PDU type (PS3.8 section 9.3); of P-DATA-TF it is what was negotiated."""
+
+ABORT_INVALID_PARAMETER = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x06"
+"""A-ABORT by the service provider, reason 6: invalid PDU parameter value (PS3.8 table 9-26)."""
+
+
+class DeadlineSocket(AssociationSocket):
+    """Reads PDUs within a length and a time. Replaces the class of a stock socket."""
+
+    _pdu_type = 0
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read ``nr_bytes``, or what came before the peer closed.
+
+        Raises:
+            OSError: Too long, or not there in time; pynetdicom takes the connection for closed.
+        """
+        connection = self.socket
+        if connection is None:
+            return bytearray()
+        if nr_bytes != PDU_HEADER_BYTES and nr_bytes > self._allowed_bytes():
+            self.send(ABORT_INVALID_PARAMETER)
+            raise OSError(f"A PDU of {nr_bytes} bytes is too long")
+        allowed_s = min(PDU_S, self.assoc.network_timeout or PDU_S)
+        until = time.monotonic() + allowed_s
+        received = bytearray()
+        while len(received) < nr_bytes:
+            connection.settimeout(max(0.001, until - time.monotonic()))
+            piece = connection.recv(min(65_536, nr_bytes - len(received)))
+            if not piece:
+                return received
+            received += piece
+            if time.monotonic() > until:
+                raise TimeoutError("A PDU was not complete in time")
+        connection.settimeout(allowed_s)  # for send: a peer that stops reading
+        if nr_bytes == PDU_HEADER_BYTES:
+            self._pdu_type = received[0]
+        return received
+
+    def _allowed_bytes(self) -> int:
+        if self._pdu_type == P_DATA_TF:
+            return (self.assoc.acceptor.maximum_length or 0) + PDU_HEADER_BYTES
+        return MAXIMUM_PDU_BYTES.get(self._pdu_type, 0)
+
+
+class Acceptor(RequestHandler):
+    """Runs one association from its connection to its end."""
+
+    server: Server
+
+    def handle(self) -> None:
+        """Accept and serve the association; return when it has ended, in whatever way."""
+        association = self._create_association()
+        transport: Any = association.dul.socket
+        transport.__class__ = DeadlineSocket
+        self.server.prepare(association)
+        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        association.start()
+        association.join()
+        self.server.ended(association)
+
+
+class Server(ThreadedAssociationServer):
+    """Accepts connections, each in a thread.
+
+    Args:
+        ae: Whose associations they are.
+        address: Host and port; port 0 for any.
+        contexts: What is accepted.
+        handlers: Of pynetdicom's events.
+        networks: Where connections may come from; empty: anywhere.
+        share_port: Whether other processes listen on the same port (SO_REUSEPORT).
+        prepare: Called with each association before it starts.
+        ended: Called with each association after its last event.
+    """
+
+    request_queue_size = 128
+
+    def __init__(  # noqa: PLR0913 - what pynetdicom asks for, and ours by name
+        self,
+        ae: AE,
+        address: tuple[str, int],
+        contexts: list[PresentationContext],
+        handlers: list[Any],
+        *,
+        networks: Sequence[IPv4Network | IPv6Network],
+        share_port: bool,
+        prepare: Callable[[Association], None],
+        ended: Callable[[Association], None],
+    ) -> None:
+        self._networks = networks
+        self._share_port = share_port
+        self.prepare = prepare
+        self.ended = ended
+        super().__init__(
+            ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=Acceptor
+        )
+
+    def end(self) -> None:
+        """Accept nothing more, abort what is open, and return when all of it has ended."""
+        BaseServer.shutdown(self)
+        for association in self.active_associations:
+            if association.is_established:
+                association.abort()
+            elif (transport := association.dul.socket) and transport.socket:
+                with suppress(OSError):  # the peer was faster
+                    transport.socket.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+    def server_bind(self) -> None:
+        """Bind, together with other processes if so configured."""
+        if self._share_port and self.socket is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+    def verify_request(self, _request: Any, client_address: Any) -> bool:
+        """Whether anyone may call from this address."""
+        if not self._networks or is_within(client_address[0], self._networks):
+            return True
+        log.warning("connection_refused", address=client_address[0])
+        return False
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept one connection; answers go out at once, not with the next one."""
+        connection, address = super().get_request()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, address
+
+    def handle_error(self, _request: Any, client_address: Any) -> None:
+        """Log that a connection failed before its association began."""
+        error = type(sys.exception()).__name__
+        log.error("connection_failed", address=client_address[0], error=error)

@@ -1,0 +1,175 @@
+"""The listener: C-ECHO, C-STORE, and storage commitment reports, from any number of peers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from pynetdicom import AE, _config, evt
+from sqlalchemy.exc import DBAPIError
+
+from node.dimse.admission import all_networks, on_requested
+from node.dimse.commitment import on_n_event_report
+from node.dimse.contexts import listener_contexts
+from node.dimse.hardening import Server
+from node.dimse.receive import Receiver, on_pdu_sent
+from node.dimse.streaming import StreamingProvider, provider_of
+from node.errors import ConfigError
+from node.log import get_logger
+from node.spool import Spool
+from node.store import studies
+from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynetdicom.association import Association
+
+    from node.settings import Listen, Settings
+    from node.store.ledger import Ledger
+
+log = get_logger(__name__)
+
+HEARTBEAT_S = 15.0
+"""A quarter of ``studies.ASSOCIATION_SILENCE_S``."""
+
+ASSOCIATE_S = 10.0
+"""Seconds that a new connection has to ask for its association."""
+
+_config.LOG_HANDLER_LEVEL = "none"  # or it prints every message, UIDs and all, at DEBUG
+
+
+class Presence:
+    """Says in the ledger which associations of this process are open.
+
+    What cannot be written now is written with the next heartbeat: an association that seemed
+    open for ever would keep its series from ever being complete.
+    """
+
+    def __init__(self, ledger: Ledger, listener: str) -> None:
+        self._ledger = ledger
+        self._listener = listener
+        self._ended: set[str] = set()
+        self._lock = threading.Lock()
+
+    def on_established(self, event: evt.Event) -> None:
+        """Note an association before anything comes on it (EVT_ESTABLISHED)."""
+        calling_ae = event.assoc.requestor.ae_title
+        with self._ledger.write() as db:
+            studies.open_association(
+                db,
+                provider_of(event.assoc).association_id,
+                listener=self._listener,
+                calling_ae=calling_ae,
+            )
+
+    def on_ended(self, association: Association) -> None:
+        """Note that an association is over, and remove what it has not finished."""
+        provider = provider_of(association)
+        provider.discard()
+        with self._lock:
+            self._ended.add(provider.association_id)
+        self.write()
+
+    def write(self, *, alive: bool = False) -> None:
+        """Write what has ended; with ``alive``, also that the others have not."""
+        with self._lock:
+            ended = set(self._ended)
+        try:
+            with self._ledger.write() as db:
+                for association_id in ended:
+                    studies.close_association(db, association_id)
+                if alive:
+                    studies.touch_associations(db, self._listener)
+        except DBAPIError as error:
+            log.error("ledger_failed", error=type(error.orig).__name__)
+            return
+        with self._lock:
+            self._ended -= ended
+
+    def forget(self) -> None:
+        """Close all associations of this name; none is open before the start and after the end."""
+        with self._ledger.write() as db:
+            studies.close_associations_of(db, self._listener)
+
+
+def serve(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    stop: threading.Event,
+    ready: Callable[[int], None] | None = None,
+    name: str | None = None,
+) -> None:
+    """Listen until ``stop``; associations still open then are aborted.
+
+    Args:
+        settings: Of the node.
+        ledger: Migrated.
+        stop: Ends the listener.
+        ready: Called with the port once connections are accepted; port 0 takes a free one.
+        name: Of this process among all listeners on this ledger; the same after a restart.
+
+    Raises:
+        ConfigError: The address cannot be listened on.
+    """
+    listen = settings.listen
+    presence = Presence(ledger, name or f"listener-{os.uname().nodename}-{os.getpid()}")
+    receiver = Receiver(Spool(settings.spool_folder), ledger, settings.spool.minimum_free_bytes)
+    presence.forget()
+    if not listen.accept_from:
+        log.warning("anyone_may_send", do="List your scanners under listen.accept_from.")
+    server = _server(listen, receiver, presence)
+    thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
+    thread.start()
+    try:
+        port: int = server.server_address[1]
+        log.info("listening", port=port, ae_title=listen.ae_title)
+        if ready is not None:
+            ready(port)
+        while not stop.wait(HEARTBEAT_S):
+            presence.write(alive=True)
+    finally:
+        server.end()
+        thread.join()
+        presence.forget()
+        log.info("listener_stopped")
+
+
+def _server(listen: Listen, receiver: Receiver, presence: Presence) -> Server:
+    entity = AE(listen.ae_title)
+    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    entity.maximum_pdu_size = listen.maximum_pdu_bytes
+    entity.maximum_associations = listen.maximum_associations
+    entity.acse_timeout = ASSOCIATE_S
+    entity.network_timeout = listen.network_timeout_s
+    entity.require_called_aet = True
+
+    def prepare(association: Association) -> None:
+        association.dimse = StreamingProvider(association, receiver.begin)
+
+    handlers = [
+        (evt.EVT_REQUESTED, on_requested, [listen, receiver]),
+        (evt.EVT_ESTABLISHED, presence.on_established),
+        (evt.EVT_C_STORE, receiver.on_c_store),
+        (evt.EVT_N_EVENT_REPORT, on_n_event_report, [receiver.ledger]),
+        (evt.EVT_PDU_SENT, on_pdu_sent),
+    ]
+    try:
+        return Server(
+            entity,
+            (listen.host, listen.port),
+            listener_contexts(accept_deflated=listen.accept_deflated),
+            handlers,
+            networks=all_networks(listen),
+            share_port=listen.processes > 1,
+            prepare=prepare,
+            ended=presence.on_ended,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"Nothing can listen on {listen.host}:{listen.port}: {error.strerror}.",
+            do="Change listen.host or listen.port in radnode.toml, or stop what uses the port.",
+        ) from error

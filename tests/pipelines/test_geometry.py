@@ -1,0 +1,208 @@
+"""Slices to a grid, and a grid to other orders of its axes: the truth is known in each case."""
+
+from __future__ import annotations
+
+import re
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from pipelines.contract import CouldNotLook, Grid
+from pipelines.geometry import RAS, Plane, Reorder, reorder_towards, stack
+
+REORDERS = [
+    Reorder(axes, reverse)
+    for axes, reverse in product(permutations(range(3)), product((False, True), repeat=3))
+]
+counts = st.integers(2, 9)
+spacings_mm = st.floats(0.3, 6.0)
+positions_mm = st.floats(-500.0, 500.0)
+angles = st.floats(-180.0, 180.0)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    """Any right-handed grid: as ``stack`` makes them, normal = column axis x row axis."""
+    turn = Rotation.from_euler("xyz", [draw(angles) for _ in range(3)], degrees=True).as_matrix()
+    column_axis, row_axis, normal = turn.T
+    return Grid(
+        shape=(draw(counts), draw(counts), draw(counts)),
+        origin_mm=(draw(positions_mm), draw(positions_mm), draw(positions_mm)),
+        axes=(tuple(normal), tuple(row_axis), tuple(column_axis)),
+        spacing_mm=(draw(spacings_mm), draw(spacings_mm), draw(spacings_mm)),
+    )
+
+
+def planes_of(grid: Grid, decimals: int = 9) -> list[Plane]:
+    """The headers of the grid's slices, positions rounded as a scanner would."""
+    positions = [(grid.affine @ (number, 0, 0, 1))[:3] for number in range(grid.shape[0])]
+    return [
+        Plane(
+            tuple(np.round(position, decimals)),
+            (*grid.axes[2], *grid.axes[1]),
+            grid.spacing_mm[1:],
+            grid.shape[1:],
+        )
+        for position in positions
+    ]
+
+
+def straight_stack(count: int = 8, spacing_mm: float = 1.5) -> list[Plane]:
+    """Axial slices from z = -3 mm upwards."""
+    return [
+        Plane((-10.0, -20.0, -3.0 + spacing_mm * number), (1, 0, 0, 0, 1, 0), (0.5, 0.5), (4, 5))
+        for number in range(count)
+    ]
+
+
+def centres_mm(grid: Grid) -> np.ndarray:
+    """Where every voxel is, shape (slices, rows, columns, 3)."""
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    return index @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+
+
+@given(grid=grids(), random=st.randoms(use_true_random=False))
+def test_slices_in_any_order_stack_to_the_grid_they_were_cut_from(grid, random):
+    planes = planes_of(grid)
+    shuffled = list(enumerate(planes))
+    random.shuffle(shuffled)
+    stacked, order = stack([plane for _, plane in shuffled])
+    assert [shuffled[index][0] for index in order] == list(range(len(planes)))
+    assert stacked.shape == grid.shape
+    np.testing.assert_allclose(stacked.affine, grid.affine, atol=1e-6)
+
+
+@given(grid=grids())
+def test_positions_written_with_two_decimals_still_stack(grid):
+    stacked, _ = stack(planes_of(grid, decimals=2))
+    assert np.abs(centres_mm(stacked) - centres_mm(grid)).max() < 0.1
+
+
+@settings(max_examples=50)
+@given(grid=grids(), reorder=st.sampled_from(REORDERS))
+def test_reordering_moves_no_voxel(grid, reorder):
+    after = np.moveaxis(centres_mm(reorder.regrid(grid)), -1, 0)
+    for coordinate, reordered in zip(np.moveaxis(centres_mm(grid), -1, 0), after, strict=True):
+        np.testing.assert_allclose(reordered, reorder.apply(coordinate), atol=1e-9)
+        assert np.array_equal(reorder.undo(reorder.apply(coordinate)), coordinate)
+
+
+@given(grid=grids(), reorder=st.sampled_from(REORDERS))
+def test_the_canonical_order_does_not_depend_on_how_the_slices_were_cut(grid, reorder):
+    voxels = np.arange(np.prod(grid.shape)).reshape(grid.shape)
+    cut_otherwise = reorder.regrid(grid)
+    canonical = reorder_towards(grid, RAS).apply(voxels)
+    assert np.array_equal(
+        reorder_towards(cut_otherwise, RAS).apply(reorder.apply(voxels)), canonical
+    )
+
+
+def test_the_canonical_order_is_the_one_of_nifti():
+    axial = Grid((2, 3, 4), (0.0, 0.0, 0.0), ((0, 0, 1), (0, 1, 0), (1, 0, 0)), (1.0, 1.0, 1.0))
+    assert reorder_towards(axial, RAS) == Reorder((2, 1, 0), (True, True, False))
+
+
+def refusal(planes: list[Plane]) -> str:
+    with pytest.raises(CouldNotLook) as refused:
+        stack(planes)
+    return refused.value.reason
+
+
+def test_a_single_image_is_no_volume():
+    assert refusal(straight_stack(1)) == (
+        "The series holds a single image; a volume needs two or more slices."
+    )
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_missing_slice_is_named_by_its_place(number):
+    planes = straight_stack(8)
+    below, above = planes[number - 1].position_mm[2], planes[number + 1].position_mm[2]
+    del planes[number]
+    assert refusal(planes) == (
+        f"1 of 8 slices are missing, the first between {below:.1f} mm and {above:.1f} mm along "
+        "the slice axis, where slices are 1.50 mm apart."
+    )
+
+
+def test_all_missing_slices_are_counted():
+    planes = straight_stack(20)
+    del planes[4:6], planes[10]
+    assert refusal(planes).startswith("3 of 20 slices are missing, the first between 1.5 mm")
+
+
+def test_two_images_at_one_place_are_not_one_volume():
+    planes = straight_stack(5)
+    assert refusal([*planes, planes[2]]) == (
+        "1 of 6 images repeat the position of another one, the first at 0.0 mm along the slice "
+        "axis; the series holds duplicates or several phases or echoes, not one volume."
+    )
+
+
+def test_uneven_spacing_is_given_in_millimetres():
+    planes = straight_stack(6)
+    planes[3] = planes[3]._replace(position_mm=(-10.0, -20.0, 1.9))
+    assert refusal(planes) == "The slices are unevenly spaced: 1.10 mm to 1.90 mm apart."
+
+
+def test_spacing_that_drifts_is_uneven_although_each_gap_is_close_to_the_next():
+    heights = np.cumsum(np.linspace(1.0, 1.03, 60))
+    planes = [straight_stack()[0]._replace(position_mm=(0.0, 0.0, z)) for z in heights]
+    assert refusal(planes).startswith("The slices are unevenly spaced: 1.00 mm to 1.03 mm")
+
+
+@pytest.mark.parametrize("degrees", [0.5, -18.5, 30.0])
+def test_gantry_tilt_is_given_in_degrees(degrees):
+    shift = np.tan(np.radians(degrees))
+    planes = [
+        plane._replace(
+            position_mm=(-10.0, -20.0 + shift * plane.position_mm[2], plane.position_mm[2])
+        )
+        for plane in straight_stack(30)
+    ]
+    assert refusal(planes).startswith(f"The slices are sheared by {abs(degrees):.1f} degrees")
+
+
+def test_slices_in_different_planes_are_no_stack():
+    planes = straight_stack()
+    planes[2] = planes[2]._replace(orientation=(0, 1, 0, 0, 0, -1))
+    assert refusal(planes) == (
+        "The images lie in different planes, up to 90.0 degrees apart; a volume needs parallel "
+        "slices."
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("shape", (8, 5), "The images differ in size: 4 x 5 and 8 x 5 pixels (rows x columns)."),
+        (
+            "spacing_mm",
+            (0.5, 0.6),
+            "The images differ in pixel spacing: from 0.500 x 0.500 mm to 0.500 x 0.600 mm.",
+        ),
+        (
+            "spacing_mm",
+            (0.0, 0.5),
+            "The pixel spacing in the headers is not a pair of positive numbers.",
+        ),
+        (
+            "orientation",
+            (1, 0, 0, 1, 0, 0),
+            "The image orientation in the headers is not a pair of perpendicular unit vectors.",
+        ),
+        (
+            "position_mm",
+            (0.0, 0.0, float("nan")),
+            "The image positions in the headers are not numbers.",
+        ),
+    ],
+)
+def test_an_image_that_does_not_fit_the_others_is_named_by_what_differs(field, value, reason):
+    planes = straight_stack()
+    planes[3] = planes[3]._replace(**{field: value})
+    assert re.sub(r"\s+", " ", refusal(planes)) == reason
