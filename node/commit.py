@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from node.crashpoint import reach
 from node.deliver import LEDGER_PAUSE_S, REJECTED_PAUSE_S, for_each_destination, pause_s
@@ -113,7 +113,7 @@ def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
         except DeliveryError:
             failures += 1
             stop.wait(min(pause_s(failures), LONGEST_REST_S))
-        except OperationalError:
+        except (OperationalError, InterfaceError):
             log.warning("ledger_away", destination=name)
             stop.wait(LEDGER_PAUSE_S)
         else:

@@ -27,6 +27,8 @@ def run_once(complete: Complete, ledger: Ledger) -> int:
     study_s = {name: complete.study_quiet_s(name) for name in complete.modality}
     with ledger.write() as db:
         series = studies.complete_series(db, complete.series_s, series_s)
+    # A transaction of its own: a listener locks a study before its series, and would deadlock.
+    with ledger.write() as db:
         whole = studies.complete_studies(db, complete.study_s, study_s)
     for one in series:
         log.info(

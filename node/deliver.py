@@ -10,7 +10,7 @@ import random
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from node import folder
 from node.crashpoint import reach
@@ -110,7 +110,7 @@ def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
     while not stop.is_set():
         try:
             errors = deliver_study(settings, ledger, name)
-        except OperationalError:
+        except (OperationalError, InterfaceError):
             log.warning("ledger_away", destination=name)
             stop.wait(LEDGER_PAUSE_S)
             continue
@@ -128,7 +128,7 @@ def _resume(ledger: Ledger, name: str, stop: Event) -> None:
         try:
             with ledger.write() as db:
                 outages.resume(db, name)
-        except OperationalError:
+        except (OperationalError, InterfaceError):
             log.warning("ledger_away", destination=name)
             stop.wait(LEDGER_PAUSE_S)
         else:

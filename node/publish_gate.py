@@ -153,7 +153,8 @@ def _author_problems(item: Dataset) -> Iterator[str]:
     makers = [
         equipment
         for equipment in item.get("ContributingEquipmentSequence") or ()
-        if codes.PROCESSING_ALGORITHM in map(code_of, equipment.PurposeOfReferenceCodeSequence)
+        if codes.PROCESSING_ALGORITHM
+        in map(code_of, equipment.get("PurposeOfReferenceCodeSequence") or ())
     ]
     if not makers:
         yield "does not name its algorithm among the contributing equipment."
@@ -294,7 +295,7 @@ def _volume_problems(group: Dataset, segmentation: Dataset, number: int) -> Iter
             if factor is None:
                 yield f"The volume of segment {number} is in no unit of volume."
                 continue
-            said_ml = float(measured.NumericValue) * factor
+            said_ml = float(measured.get("NumericValue") or math.nan) * factor
             if not math.isclose(said_ml, counted_ml, rel_tol=_VOLUME_TOLERANCE):
                 yield (
                     f"The report says {said_ml:.6g} mL for segment {number};"

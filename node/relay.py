@@ -13,7 +13,7 @@ from node import bell, complete, plan
 from node.crashpoint import reach
 from node.errors import BrokerAway, NodeError
 from node.log import get_logger
-from node.store import jobs
+from node.store import bells
 
 if TYPE_CHECKING:
     import threading
@@ -37,12 +37,12 @@ def run_once(app: Celery, ledger: Ledger) -> int:
         BrokerAway: The rest stays in the outbox.
     """
     with ledger.read() as db:
-        waiting = jobs.unrung(db)
+        waiting = bells.unrung(db)
     for sequence, job_id in waiting:
         bell.ring(app, job_id)
         reach("relay.rung_unmarked")
         with ledger.write() as db:
-            jobs.mark_rung(db, [sequence])
+            bells.mark_rung(db, [sequence])
     return len(waiting)
 
 
@@ -53,7 +53,7 @@ def ring_forgotten(app: Celery, ledger: Ledger) -> int:
         BrokerAway: The broker does not answer.
     """
     with ledger.read() as db:
-        waiting = jobs.forgotten(db)
+        waiting = bells.forgotten(db)
     for job_id in waiting:
         bell.ring(app, job_id)
     return len(waiting)
@@ -70,7 +70,7 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
             plan.run_once(settings, ledger)
             if now >= broker_back_at:
                 run_once(app, ledger)
-                if now - rung_again_at >= jobs.FORGOTTEN_S:
+                if now - rung_again_at >= bells.FORGOTTEN_S:
                     rung_again_at = now
                     ring_forgotten(app, ledger)
         except BrokerAway as error:

@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Part:
     def discard(self) -> None:
         """Close the file and remove it, unless it was kept. May be called again."""
         self.close()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # gone, or the disk is; then a later sweep finds it
+            self.path.unlink()
 
     def _write(self, content: bytes) -> None:
         left = memoryview(content)

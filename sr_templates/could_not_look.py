@@ -12,7 +12,9 @@ from pydicom.uid import EnhancedSRStorage
 from sr_templates import codes, context, items
 from sr_templates.report import Author, Report
 
-NOT_ANALYSED = "NOT ANALYSED. This is not a negative result: nobody and nothing judged this study."
+NOT_ANALYSED = (
+    "NOT ANALYSED. This is not a negative result: the algorithm did not judge this study."
+)
 
 
 def could_not_look(author: Author, reason: str, *, about_waveform: bool) -> Report:

@@ -41,8 +41,8 @@ def _is_bare_reference(item: Dataset) -> bool:
 
 def _line(item: Dataset) -> str:
     name = name_of(item).meaning
-    value = _value(item)
-    return f"{name}: {value}" if name and value else name or value
+    value = " ".join(_value(item).split())
+    return f"{name}: {value}" if name and value else name or value or "(unnamed)"
 
 
 def _value(item: Dataset) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
+from node.dimse.contexts import choose, transfer_syntaxes
 from node.log import get_logger
 
 if TYPE_CHECKING:
@@ -41,11 +42,17 @@ def all_networks(listen: Listen) -> tuple[IPv4Network | IPv6Network, ...]:
 def on_requested(event: evt.Event, listen: Listen, receiver: Receiver) -> None:
     """Reject the association if its caller is unknown or the disk is full (EVT_REQUESTED).
 
-    pynetdicom itself checks the called AE title, and the number of associations.
+    pynetdicom itself checks the called AE title, and the number of associations. Of the transfer
+    syntaxes proposed for a context only the chosen one is left to it.
     """
+    accepted = frozenset(transfer_syntaxes(accept_deflated=listen.accept_deflated))
     requestor: Any = event.assoc.requestor
     calling_ae = requestor.primitive.calling_ae_title.strip()
     address = requestor.address_info.address
+    for context in requestor.primitive.presentation_context_definition_list:
+        syntax = choose(context.transfer_syntax, accepted)
+        if syntax is not None:
+            context.transfer_syntax = [syntax]
     known = not listen.accept_from or is_within(address, listen.networks_of(calling_ae))
     if known and receiver.has_room():
         return

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from node.settings import DimseDestination, Settings
 
-_config.STORE_SEND_CHUNKED_DATASET = True  # data sets go from disk to the wire as they are
+_config.LOG_HANDLER_LEVEL = "none"  # or it prints every message, UIDs and all, at DEBUG
 
 REJECTED_PERMANENTLY = 0x01
 """Result of A-ASSOCIATE-RJ (PS3.8 table 9-21)."""

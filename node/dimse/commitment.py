@@ -94,7 +94,6 @@ def associate_for_commitment(
         DeliveryError: As ``associate``; ``PeerRefused`` if the destination does not offer
             storage commitment.
     """
-
     reporting: list[threading.Thread] = []
 
     def on_report(event: evt.Event) -> tuple[int, None]:

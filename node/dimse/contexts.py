@@ -15,7 +15,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]  # made at impo
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
 RETIRED_STORAGE = {
     "1.2.840.10008.5.1.1.29": "HardcopyGrayscaleImageStorage",
@@ -69,18 +69,28 @@ UNKNOWN_TO_PYNETDICOM = (
 """Encapsulated uncompressed, and two retired JPEG processes that old archives still hold."""
 
 
-def transfer_syntaxes(*, accept_deflated: bool) -> list[UID]:
-    """Return what is accepted, best first.
-
-    An acceptor that offers several for one context chooses (PS3.8 section 9.3.3.2). Uncompressed
-    ones come first: a sender that must compress to please us would change the pixels.
-    """
+def transfer_syntaxes(*, accept_deflated: bool) -> list[str | UID]:
+    """Return what is accepted."""
     compressed = [
         UID(str(uid))
         for uid in (*ALL_TRANSFER_SYNTAXES, *UNKNOWN_TO_PYNETDICOM)
         if uid not in (*UNCOMPRESSED, *DEFLATED, *WITHOUT_PIXELS)
     ]
     return [*UNCOMPRESSED, *compressed, *(DEFLATED if accept_deflated else ())]
+
+
+def choose(proposed: Sequence[UID], accepted: Container[str]) -> UID | None:
+    """Return the transfer syntax to accept of those proposed for one context; None if none.
+
+    The acceptor chooses (PS3.8 section 9.3.2.2), and pynetdicom would by its own order. The
+    sender's first one is what it has: dcmsend lists the file's compressed one, then those it
+    could decompress to. Among uncompressed ones explicit VR is better: it keeps the VRs of
+    private elements.
+    """
+    possible = [uid for uid in proposed if uid in accepted]
+    if possible and possible[0] in UNCOMPRESSED:
+        return min((uid for uid in possible if uid in UNCOMPRESSED), key=UNCOMPRESSED.index)
+    return possible[0] if possible else None
 
 
 class SharedContexts(list[PresentationContext]):
@@ -100,13 +110,13 @@ def listener_contexts(*, accept_deflated: bool) -> SharedContexts:
     Storage Commitment is there with the roles reversed: a PACS may open an association, propose
     itself as SCP, and report what it has committed to (PS3.4 section J.3.3).
     """
-    syntaxes: Sequence[UID] = transfer_syntaxes(accept_deflated=accept_deflated)
+    syntaxes = transfer_syntaxes(accept_deflated=accept_deflated)
     commitment = build_context(StorageCommitmentPushModel, list(UNCOMPRESSED))
     commitment.scu_role = commitment.scp_role = True
     return SharedContexts(
         [
             build_context(Verification, list(UNCOMPRESSED)),
             commitment,
-            *(build_context(sop_class, list(syntaxes)) for sop_class in STORAGE_SOP_CLASSES),
+            *(build_context(sop_class, syntaxes) for sop_class in STORAGE_SOP_CLASSES),
         ]
     )

@@ -37,6 +37,9 @@ HEARTBEAT_S = 15.0
 ASSOCIATE_S = 10.0
 """Seconds that a new connection has to ask for its association."""
 
+POLL_S = 0.1
+"""How often the accepting thread looks whether it shall end."""
+
 _config.LOG_HANDLER_LEVEL = "none"  # or it prints every message, UIDs and all, at DEBUG
 
 
@@ -121,7 +124,7 @@ def serve(
     if not listen.accept_from:
         log.warning("anyone_may_send", do="List your scanners under listen.accept_from.")
     server = _server(listen, receiver, presence)
-    thread = threading.Thread(target=server.serve_forever, name="listener", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[POLL_S], name="listener")
     thread.start()
     try:
         port: int = server.server_address[1]

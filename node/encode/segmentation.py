@@ -8,10 +8,12 @@ grow by gigabytes, and empty frames are left out.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import highdicom as hd
 import numpy as np
+from pydicom import Dataset
 
 from node.encode import identity
 from pipelines.contract import Segment, Volume
@@ -20,8 +22,6 @@ from sr_templates.items import concept
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
-
     from node.encode.work import Work
     from node.load.source import Source
 
@@ -42,8 +42,9 @@ def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Wor
     if not isinstance(source.study, Volume):
         raise TypeError("Segments outline a volume; got a waveform.")
     masks = np.stack([segment.mask for segment in segments], axis=-1).astype(np.uint8)
+    measures = _pixel_measures(source)
     dataset = hd.seg.Segmentation(
-        source_images=_slices(source),
+        source_images=_slices(source, measures),
         pixel_array=masks,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -57,7 +58,7 @@ def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Wor
         manufacturer_model_name=work.pipeline[:64],
         software_versions=work.software_version[:64],
         device_serial_number=work.model.weights_sha256[:64],
-        pixel_measures=_pixel_measures(source),
+        pixel_measures=measures,
         omit_empty_frames=masks.shape[0] * len(segments) > DENSE_FRAMES,
         content_label="AI_SEGMENTATION",
         content_description=NOT_FOR_DIAGNOSIS,
@@ -74,27 +75,48 @@ def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Wor
     return dataset
 
 
-def _slices(source: Source) -> list[Dataset]:
+def _slices(source: Source, measures: Any) -> list[Dataset]:
     """Return a header for each slice, or one whose frames are the slices in order.
 
-    A multi-frame source lists its frames in any order and may hold others, which highdicom
-    would take for slices at the same place.
+    A multi-frame source lists its frames in any order and may hold others. Orientation and
+    spacing are stated once for all: they may differ from slice to slice in their last digit or
+    stand with each frame, and highdicom wants them alike and shared.
     """
     headers = [identity.blank_identity(instance) for instance in source.instances]
-    if source.frame_numbers:
-        (header,) = headers
-        frames = header.PerFrameFunctionalGroupsSequence
-        del header.PerFrameFunctionalGroupsSequence, header.NumberOfFrames
-        header.NumberOfFrames = len(source.frame_numbers)
-        header.PerFrameFunctionalGroupsSequence = [
-            frames[number - 1] for number in source.frame_numbers
-        ]
+    if not source.frame_numbers:
+        orientation = headers[0].ImageOrientationPatient
+        for header in headers:
+            _put(header, "ImageOrientationPatient", orientation)
+            for keyword in ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"):
+                _put(header, keyword, measures[0][keyword].value)
+        return headers
+    (header,) = headers
+    shared = Dataset()
+    shared.update(header.SharedFunctionalGroupsSequence[0])
+    frames = [
+        header.PerFrameFunctionalGroupsSequence[number - 1] for number in source.frame_numbers
+    ]
+    orientation = shared.get("PlaneOrientationSequence") or frames[0].PlaneOrientationSequence
+    _put(shared, "PlaneOrientationSequence", orientation)
+    _put(shared, "PixelMeasuresSequence", measures)
+    _put(header, "SharedFunctionalGroupsSequence", [shared])
+    _put(header, "PerFrameFunctionalGroupsSequence", frames)
+    _put(header, "NumberOfFrames", len(frames))
     return headers
+
+
+def _put(header: Dataset, keyword: str, value: Any) -> None:
+    """Set an attribute of a copy that shares its elements with the original."""
+    if keyword in header:
+        del header[keyword]
+    setattr(header, keyword, value)
 
 
 def _refer_to_frames(dataset: Dataset, frame_numbers: tuple[int, ...]) -> None:
     """Turn references to slice ``k`` into references to the frame that it is in the source."""
     for frame in dataset.PerFrameFunctionalGroupsSequence:
+        # highdicom gives the frames of all segments in one slice the very same item.
+        frame.DerivationImageSequence = deepcopy(frame.DerivationImageSequence)
         for derivation in frame.DerivationImageSequence:
             for image in derivation.SourceImageSequence:
                 image.ReferencedFrameNumber = frame_numbers[int(image.ReferencedFrameNumber) - 1]

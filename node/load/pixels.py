@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from pydicom import Dataset
 
+_LAYOUT = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _DAMAGED = "The pixel data of an image are too short or damaged and cannot be decoded."
 
 
@@ -23,6 +24,8 @@ def require_decodable(dataset: Dataset) -> None:
     """Raise CouldNotLook unless ``dataset`` holds grey values that can be decoded here."""
     if "PixelData" not in dataset:
         raise CouldNotLook("An image holds no pixel data.")
+    if any(keyword not in dataset for keyword in _LAYOUT):
+        raise CouldNotLook("The header of an image does not say how its pixel data are laid out.")
     photometric = str(dataset.get("PhotometricInterpretation", "missing"))
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or dataset.get("SamplesPerPixel", 1) != 1:
         raise CouldNotLook(

@@ -63,14 +63,12 @@ def load_volume(datasets: Sequence[Dataset]) -> Source:
     frames = [frame for dataset in datasets for frame in _frames(dataset)]
     grid, order = stack([frame.plane for frame in frames])
     attributes = technical_attributes(list(groups(datasets[0], 0)))
-    if len(frames) > len(datasets):
-        instances, frame_numbers = tuple(datasets), tuple(index + 1 for index in order)
-    else:
-        instances, frame_numbers = tuple(datasets[index] for index in order), ()
     voxels = np.empty(grid.shape, dtype=np.float32)
-    slices = np.argsort(order)
-    _fill(voxels, datasets, frames, slices)
-    return Source(Volume(voxels, grid, attributes), instances, frame_numbers)
+    _fill(voxels, datasets, frames, slices=np.argsort(order))
+    study = Volume(voxels, grid, attributes)
+    if len(datasets) == 1:
+        return Source(study, tuple(datasets), tuple(index + 1 for index in order))
+    return Source(study, tuple(datasets[index] for index in order))
 
 
 def _require_one_series(datasets: Sequence[Dataset]) -> None:
@@ -116,7 +114,7 @@ def _frames(dataset: Dataset) -> Iterator[_Frame]:
 
 def _require_one_stack(per_frame: Sequence[Dataset]) -> None:
     contents = [
-        item.FrameContentSequence[0] for item in per_frame if "FrameContentSequence" in item
+        item.FrameContentSequence[0] for item in per_frame if item.get("FrameContentSequence")
     ]
     for keyword, name in (("StackID", "stacks"), ("TemporalPositionIndex", "temporal positions")):
         count = len({content.get(keyword) for content in contents})
@@ -148,7 +146,8 @@ def _fill(
             if outside is not None:
                 padded = (stored >= outside[0]) & (stored <= outside[1])
                 darkest = min(darkest, voxels[position].min(where=~padded, initial=np.inf))
-                padding.append((position, padded))
+                if padded.any():
+                    padding.append((position, padded))
             number += 1
         for element in list(dataset.group_dataset(_BULK_GROUP)):
             del dataset[element.tag]

@@ -73,10 +73,8 @@ def plan_deliveries(db: Connection, made: Sequence[Artifact], send_to: Sequence[
 # --- sending ---------------------------------------------------------------------------------
 
 
-def _next_study(
-    db: Connection, destination: str, state: DeliveryState
-) -> ColumnElement[bool] | None:
-    """Return the condition that selects the due objects of the study that waits longest."""
+def _lock_due(db: Connection, destination: str, state: DeliveryState) -> tuple[str, ...]:
+    """Lock the due objects of the study that waits longest; return their SOP Instance UIDs."""
     due = and_(
         delivery.c.destination == destination,
         delivery.c.state == state,
@@ -87,10 +85,26 @@ def _next_study(
         .where(due)
         .order_by(delivery.c.planned_at, delivery.c.study_uid)
         .limit(1)
-        .with_for_update(skip_locked=True)
     )
-    study_uid = db.execute(first).scalar_one_or_none()
-    return None if study_uid is None else and_(due, delivery.c.study_uid == study_uid)
+    while (study_uid := db.execute(first).scalar_one_or_none()) is not None:
+        # In one order, or two deliverers would each hold an object that the other wants. Who
+        # had to wait finds the study taken, and looks for the next.
+        objects = (
+            select(delivery.c.sop_instance_uid)
+            .where(due, delivery.c.study_uid == study_uid)
+            .order_by(delivery.c.sop_instance_uid)
+            .with_for_update()
+        )
+        if locked := tuple(db.execute(objects).scalars()):
+            return locked
+    return ()
+
+
+def _locked(sop_instance_uids: Sequence[str], destination: str) -> ColumnElement[bool]:
+    return and_(
+        delivery.c.destination == destination,
+        delivery.c.sop_instance_uid.in_(sop_instance_uids),
+    )
 
 
 def claim_due(
@@ -101,18 +115,15 @@ def claim_due(
     Its attempts are counted, and nobody else takes them for ``lease_s``; a deliverer that
     dies frees them thereby.
     """
-    due = _next_study(db, destination, DeliveryState.PENDING)
-    if due is None:
+    sop_instance_uids = _lock_due(db, destination, DeliveryState.PENDING)
+    if not sop_instance_uids:
         return ()
-    taken = db.execute(
+    due = _locked(sop_instance_uids, destination)
+    db.execute(
         update(delivery)
         .where(due)
-        .values(
-            attempts=delivery.c.attempts + 1,
-            next_attempt_at=database_now() + lease_s,
-        )
-        .returning(delivery.c.sop_instance_uid)
-    ).scalars()
+        .values(attempts=delivery.c.attempts + 1, next_attempt_at=database_now() + lease_s)
+    )
     rows = db.execute(
         select(
             artifact.c.sop_instance_uid,
@@ -123,10 +134,7 @@ def claim_due(
             delivery.c.attempts,
         )
         .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)
-        .where(
-            delivery.c.destination == destination,
-            delivery.c.sop_instance_uid.in_(list(taken)),
-        )
+        .where(due)
         # Segmentations before the reports that refer to them.
         .order_by(artifact.c.written_at, artifact.c.role)
     )
@@ -203,19 +211,18 @@ def claim_uncommitted(db: Connection, destination: str, *, timeout_s: float) -> 
     The row is there before the request leaves (PS3.4 J.3.2): the answer may be faster than
     the response. Without an answer the same objects are due again after ``timeout_s``.
     """
-    due = _next_study(db, destination, DeliveryState.SENT)
-    if due is None:
+    due = _lock_due(db, destination, DeliveryState.SENT)
+    if not due:
         return None
     transaction_uid = f"2.25.{uuid.uuid4().int}"
-    asked = db.execute(
+    db.execute(
         update(delivery)
-        .where(due)
+        .where(_locked(due, destination))
         .values(transaction_uid=transaction_uid, next_attempt_at=database_now() + timeout_s)
-        .returning(delivery.c.sop_instance_uid)
-    ).scalars()
+    )
     rows = db.execute(
         select(artifact.c.sop_class_uid, artifact.c.sop_instance_uid).where(
-            artifact.c.sop_instance_uid.in_(list(asked))
+            artifact.c.sop_instance_uid.in_(due)
         )
     ).all()
     row = {

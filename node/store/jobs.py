@@ -1,4 +1,4 @@
-"""Jobs, their leases, and the bells that announce them.
+"""Jobs and their leases.
 
 scheduled ──claim──▶ in_progress ──finish──▶ completed
     ▲                  │   │   └──third failure, closed gate──▶ quarantined
@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, insert, or_, select, update
+from sqlalchemy import and_, exists, insert, or_, select, update
 
 from node.clock import database_now
 from node.domain import OPEN_JOB_STATES, JobState, Lease, Outcome, PlannedJob, Priority
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 LEASE_S = 60.0
 MAXIMUM_ATTEMPTS = 3
-FORGOTTEN_S = 30.0
-"""A job that waits for longer than this may have lost its bell."""
 
 
 # --- planning --------------------------------------------------------------------------------
@@ -103,44 +101,6 @@ def _supersede(db: Connection, planned: PlannedJob) -> None:
     found = db.execute(predecessor).scalar_one_or_none()
     if found is not None:
         db.execute(update(job).where(job.c.id == planned.id).values(supersedes=found))
-
-
-# --- ringing ---------------------------------------------------------------------------------
-
-
-def unrung(db: Connection, limit: int = 100) -> tuple[tuple[int, str], ...]:
-    """Return (sequence, job id) of bells not yet handed to the broker, oldest first."""
-    rows = db.execute(
-        select(outbox.c.sequence, outbox.c.job_id)
-        .where(outbox.c.sent_at.is_(None))
-        .order_by(outbox.c.sequence)
-        .limit(limit)
-    )
-    return tuple((row.sequence, row.job_id) for row in rows)
-
-
-def mark_rung(db: Connection, sequences: Sequence[int]) -> None:
-    """Note that the broker has these bells."""
-    db.execute(
-        update(outbox).where(outbox.c.sequence.in_(sequences)).values(sent_at=database_now())
-    )
-
-
-def forgotten(db: Connection, limit: int = 100) -> tuple[str, ...]:
-    """Return ids of jobs that wait for so long that their bell must have been lost."""
-    long_ago = database_now() - FORGOTTEN_S
-    rows = db.execute(
-        select(job.c.id)
-        .where(
-            or_(
-                and_(job.c.state == JobState.SCHEDULED, job.c.next_attempt_at < long_ago),
-                and_(job.c.state == JobState.IN_PROGRESS, job.c.lease_until < database_now()),
-            )
-        )
-        .order_by(job.c.priority, job.c.planned_at)
-        .limit(limit)
-    )
-    return tuple(rows.scalars())
 
 
 # --- working ---------------------------------------------------------------------------------
@@ -321,25 +281,49 @@ def _held(db: Connection, lease: Lease, **changes: Any) -> None:
         )
 
 
-def _close(db: Connection, job_id: str, state: JobState, *, what: str, do: str) -> None:
+def _close(  # noqa: PLR0913 - one keyword per column
+    db: Connection,
+    job_id: str,
+    state: JobState,
+    *,
+    what: str,
+    do: str,
+    among: Sequence[JobState] = OPEN_JOB_STATES,
+) -> bool:
+    """Take a job out of the work for good. False if its state is none ``among`` these."""
     study_uid = db.execute(
         update(job)
-        .where(job.c.id == job_id)
+        .where(job.c.id == job_id, job.c.state.in_(among))
         .values(state=state.value, what=what, do=do, lease_token=None, finished_at=database_now())
         .returning(job.c.study_uid)
-    ).scalar_one()
+    ).scalar_one_or_none()
+    if study_uid is None:
+        return False
     events.record(db, f"job_{state.value}", study_uid=study_uid, job_id=job_id, detail=what)
+    return True
 
 
 # --- by a person -----------------------------------------------------------------------------
 
 
 def retry(db: Connection, job_id: str) -> bool:
-    """Schedule a quarantined or canceled job again. False if it is in no such state."""
+    """Schedule a quarantined or canceled job again.
+
+    False if it is in no such state, or if a later revision has a job of its own.
+    """
     closed = (JobState.QUARANTINED.value, JobState.CANCELED.value)
+    later = job.alias("later")
+    replaced = exists(
+        select(later.c.id).where(
+            later.c.study_uid == job.c.study_uid,
+            later.c.series_uid == job.c.series_uid,
+            later.c.pipeline == job.c.pipeline,
+            later.c.revision > job.c.revision,
+        )
+    )
     study_uid = db.execute(
         update(job)
-        .where(job.c.id == job_id, job.c.state.in_(closed))
+        .where(job.c.id == job_id, job.c.state.in_(closed), ~replaced)
         .values(
             state=JobState.SCHEDULED.value,
             attempts=0,
@@ -357,14 +341,14 @@ def retry(db: Connection, job_id: str) -> bool:
 
 def cancel(db: Connection, job_id: str) -> bool:
     """Cancel a job that is not finished; a worker on it stops at its next heartbeat."""
-    open_or_aside = [*OPEN_JOB_STATES, JobState.QUARANTINED]
-    found = db.execute(
-        select(job.c.id).where(job.c.id == job_id, job.c.state.in_(open_or_aside))
-    ).one_or_none()
-    if found is None:
-        return False
-    _close(db, job_id, JobState.CANCELED, what="Canceled by a person.", do="'radnode retry'.")
-    return True
+    return _close(
+        db,
+        job_id,
+        JobState.CANCELED,
+        what="Canceled by a person.",
+        do="'radnode retry'.",
+        among=(*OPEN_JOB_STATES, JobState.QUARANTINED),
+    )
 
 
 # --- workers ---------------------------------------------------------------------------------

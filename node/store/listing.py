@@ -166,3 +166,8 @@ def deliveries_of_job(db: Connection, job_id: str) -> list[Row]:
         .where(artifact.c.job_id == job_id)
         .order_by(artifact.c.role, delivery.c.destination),
     )
+
+
+def instance_rows(db: Connection, sop_instance_uid: str) -> list[Row]:
+    """Return the row of one instance, if there is one."""
+    return _rows(db, select(instance).where(instance.c.sop_instance_uid == sop_instance_uid))

@@ -19,7 +19,8 @@ def _insert(db: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
 def insert_if_new(db: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     """Insert a row; False if its primary key is there already."""
     statement = _insert(db, table).values(values).on_conflict_do_nothing()
-    return db.execute(statement).rowcount == 1
+    # RETURNING, since the row count of an INSERT is not to be had from every driver.
+    return db.execute(statement.returning(*table.primary_key)).one_or_none() is not None
 
 
 def insert_or_update(

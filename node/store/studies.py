@@ -307,7 +307,11 @@ def calling_aes_of(db: Connection, study_uid: str, series_uid: str) -> tuple[str
     """Return the AE titles that sent instances of one series."""
     rows = db.execute(
         select(instance.c.calling_ae)
-        .where(instance.c.study_uid == study_uid, instance.c.series_uid == series_uid)
+        .where(
+            instance.c.study_uid == study_uid,
+            instance.c.series_uid == series_uid,
+            ~instance.c.own_result,
+        )
         .distinct()
     )
     return tuple(sorted(rows.scalars()))

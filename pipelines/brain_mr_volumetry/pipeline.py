@@ -55,7 +55,7 @@ class BrainMrVolumetry:
         version="1.0.2",
         maker="University of Muenster",
         weights_sha256="2c915153495c4579410add8d7fca5ef2f64dfa6f30f37f0bef7ce32d6d3f7657",
-        trained_on="T1-weighted MR of healthy adults",
+        trained_on="7837 T1-weighted MR images of adults from 191 OpenNeuro data sets",
         citation="Fisch et al. 2024, Comput Biol Med 179:108845",
     )
     parameters: ClassVar[Mapping[str, str]] = {"threshold": "0.5"}

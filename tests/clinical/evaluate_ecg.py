@@ -163,7 +163,10 @@ def strip_outcome(reader: Reader, strip: Annotated) -> Outcome:
 
 
 def recording_outcomes(reader: Reader, annotated: Annotated) -> Iterator[Outcome]:
-    """Read a recording whole, and judge each of its strips by the episodes reported."""
+    """Read a recording whole, and judge each of its strips by the episodes reported.
+
+    A strip that no episode covers counts as "none found", also where the pipeline was undecided.
+    """
     result = reader.read(annotated.recording, ecg.AMBULATORY)
     if result is None:
         raise SystemExit(f"A recording of patient {annotated.patient} could not be read.")
@@ -205,15 +208,23 @@ def by_patient(
     return float(low), float(high)
 
 
-def accuracy_rows(title: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Yield table rows; a strip without an answer counts as wrong, whatever the truth."""
+def accuracy_rows(
+    title: str, outcomes: Sequence[Outcome], *, abstains: bool = True
+) -> Iterator[str]:
+    """Yield table rows; a strip without an answer counts as wrong, whatever the truth.
+
+    Args:
+        title: Which data.
+        outcomes: All strips.
+        abstains: False where the outcomes cannot tell "no answer" from "none found".
+    """
     for name, truth in (("sensitivity", True), ("specificity", False)):
         of_truth = [outcome for outcome in outcomes if outcome.truth is truth]
         if not of_truth:
             continue
         n = len(of_truth)
         hits = sum(outcome.answer is truth for outcome in of_truth)
-        silent = sum(outcome.answer is None for outcome in of_truth)
+        silent = str(sum(outcome.answer is None for outcome in of_truth)) if abstains else "n/a"
         low, high = wilson(hits, n)
         bounds = by_patient(of_truth, lambda outcome: outcome.answer is outcome.truth)
         patients = len({outcome.patient for outcome in of_truth})
@@ -259,7 +270,7 @@ def report(data: Path) -> str:
         _lines(
             accuracy=[
                 *accuracy_rows("CPSC2021, 10 s strips, lead II", lead_ii),
-                *accuracy_rows("CPSC2021, whole recordings, lead II", whole),
+                *accuracy_rows("CPSC2021, whole recordings, lead II", whole, abstains=False),
                 *accuracy_rows("CPSC2021, 10 s strips, lead I only", lead_i),
                 *accuracy_rows("CinC2021 Georgia, 12-lead strips", american),
             ],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE, build_role, evt
+from pynetdicom import AE, build_role
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
@@ -18,11 +18,11 @@ from pynetdicom.sop_class import (
 from sqlalchemy import select
 
 from node import commit, deliver
-from node.dimse import commitment
 from node.errors import DeliveryError, PeerRefused, PeerUnreachable
 from node.settings import DimseDestination, FolderDestination, Settings
 from node.store import deliveries
 from node.store.tables import commitment as transactions
+from tests.node.receiving import listening
 from tests.node.results import happened, make_due, rows, states, waiting_result
 from tests.peers import wait_until
 from tests.peers.pacs import Pacs, Script, pacs
@@ -39,16 +39,9 @@ HOLD_S = 0.4
 
 @pytest.fixture
 def listener(settings: Settings, ledger: Ledger) -> Iterator[int]:
-    """What of the node's listener matters here: it takes commitment reports, roles reversed."""
-    application = AE(ae_title=settings.listen.ae_title)
-    application.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
-    server = application.start_server(
-        (settings.listen.host, settings.listen.port),
-        block=False,
-        evt_handlers=[(evt.EVT_N_EVENT_REPORT, commitment.on_n_event_report, [ledger])],
-    )
-    yield settings.listen.port
-    server.shutdown()
+    """The node's own listener, which takes commitment reports with the roles reversed."""
+    with listening(settings, ledger) as port:
+        yield port
 
 
 @pytest.fixture
@@ -234,16 +227,16 @@ def test_a_destination_without_commitment_and_a_folder_end_at_sent(
     assert archive.journal("commit") == []
 
 
-def report(port: int, *, event_type: int = 1, **attributes: object) -> int:
+def report(port: int, event_type: int = 1, **attributes: Any) -> int:
     """Send a commitment report to the listener as an archive does; the status of its answer."""
     information = Dataset()
     for keyword, value in attributes.items():
         setattr(information, keyword, value)
-    application = AE(ae_title="PACS")
-    association = application.associate(
+    association = AE(ae_title="PACS").associate(
         "127.0.0.1",
         port,
         contexts=[build_context(StorageCommitmentPushModel)],
+        ae_title="RADNODE",
         ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
     )
     assert association.is_established
@@ -269,10 +262,10 @@ def test_a_report_that_is_not_ours_or_makes_no_sense_changes_nothing(
     (first, _) = rows(ledger)
     item = _item("1.2.840.10008.5.1.4.1.1.88.33", first.sop_instance_uid)
     before = rows(ledger)
-    unknown = {"TransactionUID": generate_uid(), "ReferencedSOPSequence": [item]}
-    assert report(listener, **unknown) == 0x0115
+    other = generate_uid()
+    assert report(listener, TransactionUID=other, ReferencedSOPSequence=[item]) == 0x0115
     assert report(listener, ReferencedSOPSequence=[item]) == 0x0120
-    assert report(listener, event_type=7, TransactionUID=generate_uid()) == 0x0113
+    assert report(listener, 7, TransactionUID=generate_uid()) == 0x0113
     assert rows(ledger) == before
 
 
@@ -281,9 +274,9 @@ def test_a_failure_after_a_success_does_not_take_the_success_back(
 ) -> None:
     commit.run_once(sent, ledger)
     (asked,) = archive.journal("commit")
-    failed = [_item(*reference, reason=0x0110) for reference in asked["references"]]
+    failed = [_item(sop_class, uid, 0x0110) for sop_class, uid in asked["references"]]
     transaction = asked["transaction_uid"]
-    assert report(listener, event_type=2, TransactionUID=transaction, FailedSOPSequence=failed) == 0
+    assert report(listener, 2, TransactionUID=transaction, FailedSOPSequence=failed) == 0
     assert states(ledger) == ["committed", "committed"]
 
 

@@ -62,9 +62,10 @@ def test_every_slice_of_the_mask_is_where_its_image_is(kind, count):
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_frame_names_the_image_it_was_drawn_on(kind):
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_frame_names_the_image_it_was_drawn_on(kind, count):
     source = SOURCES[kind]()
-    dataset = segmentation_of(source, made.outlined())
+    dataset = segmentation_of(source, made.outlined(count))
     for frame in dataset.PerFrameFunctionalGroupsSequence:
         (image,) = frame.DerivationImageSequence[0].SourceImageSequence
         own = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
@@ -141,6 +142,30 @@ def test_a_very_long_segmentation_leaves_empty_frames_out(monkeypatch):
     dataset = segmentation_of(made.classic(), made.outlined())
     assert dataset.NumberOfFrames == 4
     assert segment_volumes_ml(dataset)[1] == pytest.approx(made.millilitres(made.mask()))
+
+
+def test_headers_as_scanners_write_them_are_no_obstacle():
+    """Orientation that differs in the last digit, and a slice thickness left empty."""
+    source = made.classic("oblique")
+    for instance in source.instances[::2]:
+        instance.ImageOrientationPatient[4] += 1e-7
+        instance.SliceThickness = None
+    before = [instance.to_json() for instance in source.instances]
+    dataset = segmentation_of(source, made.outlined())
+    assert not any(segmentation_problems(dataset, source.instances))
+    assert [instance.to_json() for instance in source.instances] == before
+
+
+def test_an_orientation_and_a_spacing_stated_with_each_frame_are_no_obstacle():
+    source = made.multiframe()
+    (header,) = source.instances
+    (shared,) = header.SharedFunctionalGroupsSequence
+    for frame in header.PerFrameFunctionalGroupsSequence:
+        frame.PlaneOrientationSequence = shared.PlaneOrientationSequence
+        frame.PixelMeasuresSequence = shared.PixelMeasuresSequence
+    del shared.PlaneOrientationSequence, shared.PixelMeasuresSequence
+    dataset = segmentation_of(source, made.outlined())
+    assert not any(segmentation_problems(dataset, [header]))
 
 
 def test_frames_that_are_not_in_the_volume_are_left_out():

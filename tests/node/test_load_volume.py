@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -223,6 +226,10 @@ def no_pixels(instances: list[Dataset]) -> None:
     del instances[2].PixelData
 
 
+def no_layout(instances: list[Dataset]) -> None:
+    del instances[2].BitsStored
+
+
 def in_colour(instances: list[Dataset]) -> None:
     for instance in instances:
         instance.PhotometricInterpretation, instance.SamplesPerPixel = "RGB", 3
@@ -270,6 +277,7 @@ def larger_image(instances: list[Dataset]) -> None:
         (missing_slice, "1 of 6 slices are missing, the first between 25.0 mm and 29.0 mm"),
         (shortened, "The pixel data of an image are too short or damaged and cannot be decoded."),
         (no_pixels, "An image holds no pixel data."),
+        (no_layout, "The header of an image does not say how its pixel data are laid out."),
         (in_colour, "The images hold colours, not grey values (photometric interpretation RGB)."),
         (no_decoder, "The images are compressed as JPEG Lossless"),
         (broken_codestream, "The pixel data of an image are too short or damaged and cannot"),
@@ -287,6 +295,18 @@ def test_a_series_that_is_no_volume_says_why(
     instances = deepcopy(series())
     change(instances)
     assert refusal(instances).startswith(reason)
+
+
+@pytest.mark.parametrize("plane", ["axial", "sagittal", "coronal"])
+def test_the_made_series_are_proper_dicom(tmp_path, plane):
+    """What these tests and the demo send passes ``dciodvfy`` without an error or a warning."""
+    instances = [to_mr_series(VOXELS, GRID, plane)[0], to_enhanced_mr(VOXELS, GRID, plane)]
+    for instance in instances:
+        path = tmp_path / f"{instance.SOPInstanceUID}.dcm"
+        instance.save_as(path, enforce_file_format=True)
+        program = Path(sys.executable).with_name("dciodvfy")
+        told = subprocess.run([program, path], capture_output=True, text=True, check=False)
+        assert not re.search("Error|Warning", told.stdout + told.stderr)
 
 
 def test_files_and_their_headers_are_read_without_bulk_data(tmp_path):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -61,6 +61,7 @@ def test_eight_bit_samples_of_an_ambulatory_recorder_are_read(interpretation):
     assert np.abs(only_group(dataset).samples - recording.samples_mv).max() <= 0.00626
 
 
+@settings(deadline=None)
 @given(
     stored=st.lists(st.integers(-32767, 32767), min_size=2, max_size=40),
     sensitivity=st.floats(1e-3, 1e3),

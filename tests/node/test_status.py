@@ -29,11 +29,11 @@ def test_a_peer_without_room_is_tried_again(status: int) -> None:
     assert meaning_of(status).verdict is Verdict.BUSY
 
 
-@pytest.mark.parametrize(
-    "status",
-    [0xA900, 0xA9FF, 0xC000, 0xC123, 0xCFFF, 0x0117, 0x0122, 0x0124, 0xA6FF, 0xA800, 0xAA00]
-    + [0xD000, 0xFE00, 0xFF00, 0xFF01, 0xFFFF, 0x0002],
-)
+NAMED = (0xA900, 0xA9FF, 0xC000, 0xC123, 0xCFFF, 0x0117, 0x0122, 0x0124)
+UNKNOWN = (0xA6FF, 0xA800, 0xAA00, 0xD000, 0xFE00, 0xFF00, 0xFF01, 0xFFFF, 0x0002)
+
+
+@pytest.mark.parametrize("status", [*NAMED, *UNKNOWN])
 def test_what_will_not_pass_goes_to_a_person_with_something_to_do(status: int) -> None:
     meaning = meaning_of(status)
     assert meaning.verdict is Verdict.REFUSED

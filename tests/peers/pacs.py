@@ -52,8 +52,9 @@ class Script:
         then: The step for every later C-STORE.
         commit: A step for each N-ACTION: ``same`` association, a ``new`` one, ``early`` (on the
             same one before the N-ACTION-RSP), ``early_new``, ``late`` (new, when ``release``
-            is called), ``twice`` (same and new), ``partial`` (fails the first object), ``never``, ``refuse``
-            (0x0213), ``cut`` (no answer), ``wrong`` (other transaction UID, then the right one).
+            is called), ``twice`` (same and new), ``partial`` (fails the first object), ``never``,
+            ``refuse`` (0x0213), ``cut`` (no answer), ``wrong`` (an unknown transaction UID, then
+            the right one).
         then_commit: The step for every later N-ACTION.
         sop_classes: Storage classes it accepts; empty: all.
         transfer_syntaxes: That it accepts; empty: all.
@@ -120,8 +121,9 @@ class Pacs:
 
     @script.setter
     def script(self, script: Script) -> None:
+        contexts = _contexts(script)
         with self._lock:
-            self._script = script
+            self._script, self._contexts = script, contexts
             self._store_steps, self._commit_steps = list(script.store), list(script.commit)
 
     def close(self) -> None:
@@ -175,7 +177,7 @@ class Pacs:
                 for context in proposed
             ],
         )
-        event.assoc.acceptor.supported_contexts = self._supported()
+        event.assoc.acceptor.supported_contexts = self._contexts
         step = self.script.associate
         if step.startswith("reject"):
             result = 0x01 if step == "reject_permanent" else 0x02
@@ -195,17 +197,6 @@ class Pacs:
                     evt.EVT_DATA_RECV, lambda _: self._closing.wait(pause_s)
                 ),
             )
-
-    def _supported(self) -> list[PresentationContext]:
-        classes = self.script.sop_classes or [
-            str(context.abstract_syntax) for context in AllStoragePresentationContexts
-        ]
-        syntaxes = list(self.script.transfer_syntaxes or ALL_TRANSFER_SYNTAXES)
-        contexts = [build_context(sop_class, syntaxes) for sop_class in classes]
-        contexts.append(build_context(Verification))
-        if self.script.commits:
-            contexts.append(build_context(StorageCommitmentPushModel))
-        return sorted(contexts, key=lambda context: str(context.abstract_syntax))
 
     def _cut(self, event: Any) -> None:
         """Reset the connection: what was not yet delivered is lost on the way."""
@@ -380,6 +371,18 @@ class Pacs:
         thread = threading.Thread(target=run, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+
+def _contexts(script: Script) -> list[PresentationContext]:
+    classes = script.sop_classes or [
+        str(context.abstract_syntax) for context in AllStoragePresentationContexts
+    ]
+    syntaxes = list(script.transfer_syntaxes or ALL_TRANSFER_SYNTAXES)
+    contexts = [build_context(sop_class, syntaxes) for sop_class in classes]
+    contexts.append(build_context(Verification))
+    if script.commits:
+        contexts.append(build_context(StorageCommitmentPushModel))
+    return sorted(contexts, key=lambda context: str(context.abstract_syntax))
 
 
 @contextmanager

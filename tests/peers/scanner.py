@@ -161,8 +161,15 @@ class Scanner:
         self.send(head + fragment)
 
     def send(self, content: bytes) -> None:
-        """Send bytes, whatever they are."""
-        self._socket.sendall(content)
+        """Send bytes, whatever they are.
+
+        Raises:
+            ConnectionError: The association has ended.
+        """
+        try:
+            self._socket.sendall(content)
+        except OSError as error:
+            raise ConnectionError("The association has ended") from error
 
     def reset(self) -> None:
         """Cut the line: the peer gets a TCP reset."""

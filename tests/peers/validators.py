@@ -83,7 +83,7 @@ def report_reader(paths: Iterable[Path]) -> Complaints:
 
 def complaints_about(paths: Iterable[Path]) -> Complaints:
     """Run on each file every program that is made for its kind; keep files with complaints."""
-    found = {path: [] for path in paths}
+    found: dict[Path, list[str]] = {path: [] for path in paths}
     kinds = {path: dcmread(path, stop_before_pixels=True).SOPClassUID for path in found}
     segmentations = [path for path in found if kinds[path] == SegmentationStorage]
     imaging = [path for path in found if kinds[path] == Comprehensive3DSRStorage]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.ecg_atrial_fibrillation.windows import (
@@ -40,6 +40,7 @@ def test_what_500_hz_cannot_carry_is_removed_not_folded_back():
     assert np.abs(folded[100:-100]).max() < 0.01
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     seconds=st.floats(9.0, 65.0),
     sampling_hz=st.sampled_from([100.0, 128.0, 200.0, 257.3, 500.0, 1000.0]),

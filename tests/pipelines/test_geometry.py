@@ -15,8 +15,9 @@ from pipelines.contract import CouldNotLook, Grid
 from pipelines.geometry import RAS, Plane, Reorder, reorder_towards, stack
 
 REORDERS = [
-    Reorder(axes, reverse)
-    for axes, reverse in product(permutations(range(3)), product((False, True), repeat=3))
+    Reorder((one, two, 3 - one - two), (first, second, third))
+    for one, two in permutations(range(3), 2)
+    for first, second, third in product((False, True), repeat=3)
 ]
 counts = st.integers(2, 9)
 spacings_mm = st.floats(0.3, 6.0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.contract import Channel, Code, MultiplexGroup, Presence, Waveform, WaveformSpan
@@ -101,6 +101,7 @@ def test_a_lead_in_the_makers_own_words_is_not_repeated():
     assert not any(is_named(item, codes.LEAD_ID) for item in walk(sr))
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     start=st.floats(0.0, 10.0, allow_nan=False),
     length=st.floats(0.0, 3.0, allow_nan=False),
