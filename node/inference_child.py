@@ -56,7 +56,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         report=pipeline.report,
         model=pipeline.model,
         parameters=pipeline.parameters,
-        analysed_at=datetime.fromtimestamp(request["analysed_at"], UTC),
+        analysed_at=datetime.fromtimestamp(request["analysed_at"], UTC).astimezone(),
         software_version=__version__,
         predecessor=None if predecessor is None else dcmread(predecessor),
     )

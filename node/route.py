@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
-from node.errors import ConfigError
+from node.errors import ConfigError, UnreadableSeries
 from pipelines import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from pydicom import Dataset
 
     from node.settings import Patterns, Route, Settings
     from pipelines.contract import Pipeline
@@ -56,6 +60,17 @@ class Decision:
 
 Attributes = dict[str, frozenset[str]]
 
+_MALFORMED = (
+    InvalidDicomError,
+    BytesLengthException,
+    NotImplementedError,
+    EOFError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What pydicom raises on bytes that are not what they should be."""
+
 
 @cache
 def _expression(pattern: str) -> re.Pattern[str]:
@@ -91,18 +106,35 @@ def conditions(match: Patterns, attributes: Attributes) -> tuple[Condition, ...]
 
 
 def read_attributes(paths: Iterable[Path], keywords: Iterable[str]) -> Attributes:
-    """Return every different value of ``keywords`` over all instances of a series."""
+    """Return every different value of ``keywords`` over all instances of a series.
+
+    A value that is not what its VR allows, and cannot be understood, counts as absent.
+
+    Raises:
+        UnreadableSeries: A file is not there, or is no DICOM file.
+    """
     tags = sorted(set(keywords) - {CALLING_AE_TITLE})
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path in paths:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+        try:
+            header = dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+        except (OSError, *_MALFORMED) as error:
+            raise UnreadableSeries(
+                f"A file of this series cannot be read ({type(error).__name__}).",
+                do=f"Check the disk, and {path.name} on it.",
+            ) from error
         for keyword in tags:
-            value = header.get(keyword)
-            if value is None:
-                continue
-            several = value if isinstance(value, MultiValue | list) else [value]
-            found[keyword].update(str(one) for one in several if one != "")
-    return {keyword: frozenset(values) for keyword, values in found.items()}
+            found[keyword].update(_values(header, keyword))
+    return {keyword: frozenset(values) for keyword, values in found.items() if values}
+
+
+def _values(header: Dataset, keyword: str) -> Iterator[str]:
+    try:
+        value = header.get(keyword)
+    except _MALFORMED:
+        return
+    several = value if isinstance(value, MultiValue | list) else [value]
+    yield from (str(one) for one in several if one is not None and one != "")
 
 
 def pipeline(name: str) -> Pipeline:

@@ -10,7 +10,8 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -24,6 +25,9 @@ from pydantic import (
 from pydicom.datadict import tag_for_keyword
 
 from node.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 AETitle = Annotated[
     str,
@@ -45,7 +49,8 @@ CONFIG_VARIABLE = "RADNODE_CONFIG"
 class Section(BaseModel):
     """One table of the file: closed and frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What was refused is not quoted: it may be a password.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Listen(Section):
@@ -163,7 +168,7 @@ class Route(Section):
     name: str = ""
     match: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     """Attribute keyword -> pattern or alternatives; ``*``, ``?``, and a leading ``!`` only."""
-    run: tuple[Name, ...] = ()
+    run: tuple[Name, ...] = Field(min_length=1)
     send_to: tuple[Name, ...] = ()
     priority: Literal["stat", "routine"] = "routine"
 
@@ -176,6 +181,9 @@ class Route(Section):
         unknown = [k for k in value if k not in known and tag_for_keyword(k) is None]
         if unknown:
             raise ValueError(f"no DICOM attribute has the keyword {', '.join(unknown)}")
+        empty = [k for k, stated in value.items() if not all(stated or [""])]
+        if empty:
+            raise ValueError(f"nothing can match the empty pattern of {', '.join(empty)}")
         return value
 
 
@@ -200,6 +208,12 @@ class Settings(Section):
     def _known_database(cls, value: str) -> str:
         if value != "sqlite" and not value.startswith(("postgresql://", "postgresql+psycopg://")):
             raise ValueError('must be "sqlite" or a postgresql:// address')
+        try:
+            _ = urlsplit(value).port
+        except ValueError:
+            raise ValueError(
+                "has a port that is no number; in a password, write / as %2F and @ as %40"
+            ) from None
         return value
 
     @field_validator("broker")
@@ -218,6 +232,14 @@ class Settings(Section):
                     f"routes[{number}].send_to names {', '.join(missing)}, "
                     "which is not under [destinations]"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _routes_have_names_of_their_own(self) -> Settings:
+        names = [route.name for route in self.routes if route.name]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several routes are called '{twice[0]}'")
         return self
 
     @property
@@ -290,7 +312,7 @@ def find_config(explicit: Path | None = None) -> Path | None:
 def load_settings(explicit: Path | None = None) -> Settings:
     """Read the configuration.
 
-    A relative ``data`` folder is taken from the folder of the file it stands in.
+    A relative folder is taken from the folder of the file it stands in.
 
     Raises:
         ConfigError: The file is missing, not TOML, or says something that is not allowed.
@@ -302,18 +324,31 @@ def load_settings(explicit: Path | None = None) -> Settings:
         with path.open("rb") as file:
             table = tomllib.load(file)
         settings = Settings.model_validate(table)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.", do="Mend that line.") from error
     except ValidationError as error:
-        what = "; ".join(
-            f"{'.'.join(str(part) for part in e['loc']) or 'file'}: {e['msg']}"
-            for e in error.errors()
-        )
+        what = "; ".join(_sentence(one) for one in error.errors(include_input=False))
         raise ConfigError(f"{path}: {what}.", do="Mend these keys.") from error
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}.", do="Check its permissions."
         ) from error
-    if settings.data.is_absolute():
-        return settings
-    return settings.model_copy(update={"data": path.resolve().parent / settings.data})
+    folder = path.resolve().parent
+    destinations = {
+        name: destination.model_copy(update={"path": folder / destination.path})
+        if isinstance(destination, FolderDestination)
+        else destination
+        for name, destination in settings.destinations.items()
+    }
+    return settings.model_copy(
+        update={"data": folder / settings.data, "destinations": destinations}
+    )
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """Return which key is wrong, and how; places in lists count from 1, as people do."""
+    place = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in error["loc"])
+    said = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        said = "there is no such key"
+    return f"{place.lstrip('.') or 'file'}: {said}"

@@ -159,7 +159,7 @@ def _run_series(chosen: Pipeline, paths: Sequence[Path], folder: Path) -> None:
         report=chosen.report,
         model=chosen.model,
         parameters=chosen.parameters,
-        analysed_at=datetime.now(UTC),
+        analysed_at=datetime.now(UTC).astimezone(),
         software_version=__version__,
     )
     analysis = analyse(chosen, paths, work, folder)

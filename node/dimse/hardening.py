@@ -4,6 +4,8 @@
   association for ever. Here a PDU that has begun must be complete in time.
 * It believes the length that a PDU states: 4 GiB are buffered before any check. Here a PDU longer
   than its type allows, or than was negotiated, ends the association.
+* A connection that ends before it asked for an association keeps its place until a time-out. Here
+  it gives it up at once.
 * Five connections may wait to be accepted, and everyone gets a thread. Here it is 128, and an
   address that nobody may call from gets none.
 
@@ -95,6 +97,13 @@ class DeadlineSocket(AssociationSocket):
         return MAXIMUM_PDU_BYTES.get(self._pdu_type, 0)
 
 
+def on_connection_closed(event: evt.Event) -> None:
+    """Wake the association if it still waits for its A-ASSOCIATE-RQ (EVT_CONN_CLOSE)."""
+    if event.assoc.requestor.primitive is None:
+        waiting: Any = event.assoc.dul.to_user_queue
+        waiting.put(None)  # what the wait for it returns after its time-out
+
+
 class Acceptor(RequestHandler):
     """Runs one association from its connection to its end."""
 
@@ -103,6 +112,7 @@ class Acceptor(RequestHandler):
     def handle(self) -> None:
         """Accept and serve the association; return when it has ended, in whatever way."""
         association = self._create_association()
+        association.bind(evt.EVT_CONN_CLOSE, on_connection_closed)
         transport: Any = association.dul.socket
         transport.__class__ = DeadlineSocket
         self.server.prepare(association)

@@ -34,7 +34,7 @@ log = get_logger(__name__)
 HEARTBEAT_S = 15.0
 """A quarter of ``studies.ASSOCIATION_SILENCE_S``."""
 
-ASSOCIATE_S = 10.0
+ASSOCIATE_S = 5.0
 """Seconds that a new connection has to ask for its association."""
 
 POLL_S = 0.1

@@ -9,9 +9,9 @@ pending ──accepted──▶ sent ──N-EVENT-REPORT──▶ committed
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, select, update
 
 from node.clock import database_now
 from node.domain import Artifact, Commitment, DeliveryState, DueDelivery
@@ -22,7 +22,7 @@ from node.store.tables import artifact, commitment, delivery
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Row
 
 
 def write_artifact(db: Connection, made: Artifact) -> bool:
@@ -282,31 +282,38 @@ def mark_uncommitted(
         return 0
     concerned = 0
     for sop_instance_uid, reason in failures:
+        lost = and_(
+            _one(sop_instance_uid, destination, DeliveryState.SENT),
+            delivery.c.transaction_uid == transaction_uid,
+        )
+        row = db.execute(
+            select(delivery.c.study_uid, delivery.c.attempts).where(lost).with_for_update()
+        ).one_or_none()
+        if row is None:
+            continue
+        concerned += 1
+        # Sent again ever less often: some destinations take every object and commit to none.
+        doubled_s = RESEND_S * 2.0 ** min(row.attempts - 1, 20)
         what = f"'{destination}' could not commit to the object: reason 0x{reason:04X}."
-        study_uid = db.execute(
+        db.execute(
             update(delivery)
-            .where(
-                _one(sop_instance_uid, destination, DeliveryState.SENT),
-                delivery.c.transaction_uid == transaction_uid,
-            )
+            .where(lost)
             .values(
                 state=DeliveryState.PENDING.value,
                 transaction_uid=None,
                 what=what,
-                next_attempt_at=database_now() + RESEND_S,
+                next_attempt_at=database_now() + min(doubled_s, LONGEST_RESEND_S),
             )
-            .returning(delivery.c.study_uid)
-        ).scalar_one_or_none()
-        if study_uid is not None:
-            concerned += 1
-            events.record(
-                db, "not_committed", study_uid=study_uid, subject=destination, detail=what
-            )
+        )
+        events.record(
+            db, "not_committed", study_uid=row.study_uid, subject=destination, detail=what
+        )
     return concerned
 
 
 RESEND_S = 5.0
-"""A PACS that lost an object gets it again after this long."""
+"""A PACS that lost an object gets it again after this long; doubled each time that it does."""
+LONGEST_RESEND_S = 900.0
 
 
 def abandon_commitment(
@@ -323,16 +330,6 @@ def abandon_commitment(
     )
 
 
-def next_due_in_s(db: Connection) -> float | None:
-    """Return seconds until something is due (0 or less: now); None if nothing ever is."""
-    waiting = (DeliveryState.PENDING.value, DeliveryState.SENT.value)
-    return db.execute(
-        select(func.min(delivery.c.next_attempt_at) - database_now()).where(
-            delivery.c.state.in_(waiting)
-        )
-    ).scalar_one_or_none()
-
-
 # --- by a person -----------------------------------------------------------------------------
 
 
@@ -344,18 +341,32 @@ def retry(db: Connection, sop_instance_uids: Sequence[str], destination: str | N
     )
     if destination is not None:
         which = and_(which, delivery.c.destination == destination)
-    values = {"state": DeliveryState.PENDING.value, "next_attempt_at": database_now()}
-    return db.execute(update(delivery).where(which).values(**values)).rowcount
+    concerned = db.execute(
+        update(delivery)
+        .where(which)
+        .values(state=DeliveryState.PENDING.value, next_attempt_at=database_now())
+        .returning(delivery.c.study_uid, delivery.c.destination)
+    ).all()
+    return _told(db, "delivery_retried", concerned)
 
 
 def cancel(db: Connection, sop_instance_uids: Sequence[str]) -> int:
     """Stop sending objects that no destination has yet; the number of deliveries concerned."""
     open_states = (DeliveryState.PENDING.value, DeliveryState.REFUSED.value)
-    return db.execute(
+    concerned = db.execute(
         update(delivery)
         .where(
             delivery.c.sop_instance_uid.in_(list(sop_instance_uids)),
             delivery.c.state.in_(open_states),
         )
         .values(state=DeliveryState.CANCELED.value)
-    ).rowcount
+        .returning(delivery.c.study_uid, delivery.c.destination)
+    ).all()
+    return _told(db, "delivery_canceled", concerned)
+
+
+def _told(db: Connection, kind: str, concerned: Sequence[Row[Any]]) -> int:
+    """Note what a person decided about each of these (study UID, destination); how many."""
+    for row in concerned:
+        events.record(db, kind, study_uid=row.study_uid, subject=row.destination)
+    return len(concerned)

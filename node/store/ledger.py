@@ -26,12 +26,14 @@ class Ledger:
     @classmethod
     def open(cls, url: str) -> Ledger:
         """Connect to ``url``. The schema must be there already (``store.migrate``)."""
+        # Errors must not quote the values of a statement: they identify studies.
         if make_url(url).get_backend_name() == "sqlite":
-            engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+            timeout = {"timeout": BUSY_TIMEOUT_S}
+            engine = create_engine(url, connect_args=timeout, hide_parameters=True)
             event.listen(engine, "connect", _configure_sqlite)
             event.listen(engine, "begin", _begin_immediate)
         else:
-            engine = create_engine(url, pool_pre_ping=True)
+            engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
         return cls(engine)
 
     @contextmanager

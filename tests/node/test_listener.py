@@ -23,16 +23,19 @@ from pydicom.uid import (
 from pynetdicom import AE, build_role
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
+from sqlalchemy import insert
 
 from node.dimse import contexts, listener
 from node.errors import ConfigError
 from node.store import studies
+from node.store.tables import commitment
 from tests.node.receiving import (
     instances,
     listener_process,
     listening,
     open_associations,
     parts,
+    rows,
 )
 from tests.peers import absent, dcmtk, scanner, wait_until
 
@@ -134,8 +137,9 @@ def test_every_storage_class_is_accepted_in_every_transfer_syntax_that_travels(p
 def test_private_and_deflated_and_pixelless_are_not_offered(port):
     private = "1.2.826.0.1.3680043.9.9999.1"
     no_pixels = contexts.WITHOUT_PIXELS
+    proposed: list[tuple[str, list[str]]]
     proposed = [(private, [ExplicitVRLittleEndian]), ("1.2.840.10008.5.1.4.1.1.2", [private])]
-    proposed += [(str(CTImageStorage), [uid]) for uid in (*contexts.DEFLATED, *no_pixels)]
+    proposed += [(str(CTImageStorage), [str(uid)]) for uid in (*contexts.DEFLATED, *no_pixels)]
     proposed += [(str(CTImageStorage), [ExplicitVRLittleEndian])]
     assert accepted(port, proposed) == [None] * (len(proposed) - 1) + [ExplicitVRLittleEndian]
 
@@ -154,7 +158,10 @@ def test_what_the_sender_has_is_taken_as_it_is(port, proposed, chosen):
     assert accepted(port, [(str(CTImageStorage), proposed)]) == [chosen]
 
 
-def test_a_pacs_may_open_an_association_to_report_what_it_committed_to(port):
+def test_a_pacs_may_open_an_association_to_report_what_it_committed_to(port, ledger):
+    with ledger.write() as db:
+        asked = {"transaction_uid": "1.2.3.99", "destination": "pacs", "requested_at": 0.0}
+        db.execute(insert(commitment).values(asked))
     entity = AE("MAINPACS")
     association = entity.associate(
         "127.0.0.1",
@@ -174,6 +181,7 @@ def test_a_pacs_may_open_an_association_to_report_what_it_committed_to(port):
     )
     association.release()
     assert status.Status == 0x0000
+    assert rows(ledger, commitment)[0]["answered_at"] is not None
 
 
 # --- associations in the ledger --------------------------------------------------------------

@@ -77,7 +77,7 @@ def port(settings: Settings, ledger: Ledger) -> Iterator[int]:
         yield port
 
 
-def store(  # noqa: PLR0913 - what a command may claim
+def store(
     port: int,
     encoded: bytes,
     *,
@@ -264,7 +264,7 @@ def test_what_is_wrong_is_refused_with_its_status_and_leaves_nothing(port, setti
     assert answer.status == status
     assert 0 < len(answer.comment) <= 64
     assert "Phantom" not in answer.comment
-    assert not (instances(ledger) or conflicts(ledger) or parts(settings))
+    assert [instances(ledger), conflicts(ledger), [*parts(settings)]] == [[], [], []]
     assert stored(settings) == {}
     assert scanner.send(port, [SLICE])[0].status == 0x0000
 

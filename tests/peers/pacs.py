@@ -18,57 +18,30 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
-from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
     Verification,
 )
 
+from tests.peers.pacs_script import Script, contexts_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = ["Pacs", "Script", "pacs"]
+
 NO_SUCH_OBJECT = 0x0112
 """Failure Reason (PS3.3 section C.14.1.1)."""
-
-
-@dataclass(frozen=True)
-class Script:
-    """What the PACS does. Steps are used up one a request; then it behaves.
-
-    Attributes:
-        associate: ``accept``, ``reject_transient``, ``reject_permanent``, ``abort``, ``stall``
-            (never answers), ``deaf`` (accepts, then reads nothing more), ``slow`` (15 ms a PDU).
-        store: A step for each C-STORE: ``ok``; a status such as ``0xA700``, stored if it is a
-            warning; ``cut_before`` and ``cut_after`` storing, without an answer; ``stall``.
-        then: The step for every later C-STORE.
-        commit: A step for each N-ACTION: ``same`` association, a ``new`` one, ``early`` (on the
-            same one before the N-ACTION-RSP), ``early_new``, ``late`` (new, when ``release``
-            is called), ``twice`` (same and new), ``partial`` (fails the first object), ``never``,
-            ``refuse`` (0x0213), ``cut`` (no answer), ``wrong`` (an unknown transaction UID, then
-            the right one).
-        then_commit: The step for every later N-ACTION.
-        sop_classes: Storage classes it accepts; empty: all.
-        transfer_syntaxes: That it accepts; empty: all.
-        commits: Whether it offers storage commitment at all.
-    """
-
-    associate: str = "accept"
-    store: tuple[str, ...] = ()
-    then: str = "ok"
-    commit: tuple[str, ...] = ()
-    then_commit: str = "same"
-    sop_classes: tuple[str, ...] = ()
-    transfer_syntaxes: tuple[str, ...] = ()
-    commits: bool = True
 
 
 class Pacs:
@@ -121,7 +94,7 @@ class Pacs:
 
     @script.setter
     def script(self, script: Script) -> None:
-        contexts = _contexts(script)
+        contexts = contexts_of(script)
         with self._lock:
             self._script, self._contexts = script, contexts
             self._store_steps, self._commit_steps = list(script.store), list(script.commit)
@@ -371,18 +344,6 @@ class Pacs:
         thread = threading.Thread(target=run, daemon=True)
         self._threads.append(thread)
         thread.start()
-
-
-def _contexts(script: Script) -> list[PresentationContext]:
-    classes = script.sop_classes or [
-        str(context.abstract_syntax) for context in AllStoragePresentationContexts
-    ]
-    syntaxes = list(script.transfer_syntaxes or ALL_TRANSFER_SYNTAXES)
-    contexts = [build_context(sop_class, syntaxes) for sop_class in classes]
-    contexts.append(build_context(Verification))
-    if script.commits:
-        contexts.append(build_context(StorageCommitmentPushModel))
-    return sorted(contexts, key=lambda context: str(context.abstract_syntax))
 
 
 @contextmanager

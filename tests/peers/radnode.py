@@ -37,10 +37,13 @@ class Node:
     environment: Mapping[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, *verb: str, crash_at: str = "") -> subprocess.Popen[bytes]:
-        """Start ``radnode VERB``; with ``crash_at`` it kills itself at that named point."""
+    def start(
+        self, *verb: str, crash_at: str = "", how: str = "SIGKILL"
+    ) -> subprocess.Popen[bytes]:
+        """Start ``radnode VERB``; with ``crash_at`` it sends itself a signal at that point."""
         log = self.settings.data.parent / "node.log"
         environment = {**os.environ, **self.environment, "RADNODE_CRASH_AT": crash_at}
+        environment["RADNODE_CRASH_BY"] = how
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "node.cli", *verb, "--config", str(self.config)],
