@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from celery import Celery
+from celery import Celery, signals
 from kombu.exceptions import OperationalError
 
 from node.embedded import socket_path
@@ -43,7 +43,7 @@ def make_app(settings: Settings) -> Celery:
         accept_content=["json"],  # never pickle from the network
         worker_enable_remote_control=False,  # nothing to attack, nothing to time out
         worker_send_task_events=False,
-        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # default 100: then the worker gives up for good
         broker_connection_timeout=4,
@@ -86,9 +86,11 @@ def on_ring(app: Celery, wake: Callable[[], None]) -> None:
 
 def listen(app: Celery, name: str) -> None:
     """Hear bells until SIGTERM. Blocks, and survives any absence of the broker."""
+    signals.setup_logging.connect(_leave_logging_alone)
     # solo: the loop only sets an event, so that it is never busy and needs no pool.
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--pool=solo",
             "--concurrency=1",
@@ -99,3 +101,7 @@ def listen(app: Celery, name: str) -> None:
             f"--hostname={name}",
         ]
     )
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Listen to ``setup_logging``: then Celery keeps its hands off the root logger."""

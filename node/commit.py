@@ -14,8 +14,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from node.crashpoint import reach
 from node.deliver import LEDGER_PAUSE_S, REJECTED_PAUSE_S, for_each_destination, pause_s
 from node.dimse import commitment
-from node.dimse.association import AssociationRejected
-from node.errors import DeliveryError, PeerRefused
+from node.errors import AssociationRejected, DeliveryError, PeerRefused
 from node.log import get_logger, short
 from node.settings import DimseDestination
 from node.store import commitments, deliveries, events

@@ -15,8 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from node import folder
 from node.crashpoint import reach
 from node.dimse import sender
-from node.dimse.association import AssociationRejected
-from node.errors import DeliveryError, PeerRefused, PeerUnreachable
+from node.errors import AssociationRejected, DeliveryError, PeerRefused, PeerUnreachable
 from node.log import get_logger, short
 from node.settings import FolderDestination
 from node.store import deliveries, events, outages

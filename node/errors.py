@@ -11,6 +11,7 @@ NodeError
 ├── GateClosed           a result contradicts its source; goes to a person, never to the PACS
 └── DeliveryError
     ├── PeerUnreachable  network or association failure; retried for ever with back-off
+    │   └── AssociationRejected  for good, it says; told at once, retried hourly
     ├── PeerBusy         the PACS is out of resources (0xA7xx); retried for ever with back-off
     └── PeerRefused      the PACS said no and will say no again; a person decides
 
@@ -87,6 +88,10 @@ class PeerUnreachable(DeliveryError):
     """No network, no association, or the association broke."""
 
     retry = True
+
+
+class AssociationRejected(PeerUnreachable):
+    """The peer said, for good, that it will not talk to this AE title."""
 
 
 class PeerBusy(DeliveryError):

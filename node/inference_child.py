@@ -107,7 +107,7 @@ def main(memory_bytes: int) -> None:
             answer = {"problems": error.problems}
         except MemoryError:
             answer = {"error": "It ran out of memory."}
-        except Exception as error:  # noqa: BLE001 - the process's edge: the worker decides what it means
+        except Exception as error:
             answer = {"error": f"It failed: {_where(error)}."}
         print(json.dumps(answer), file=answers, flush=True)
 

@@ -6,15 +6,17 @@ import hashlib
 import logging
 import logging.handlers
 import sys
+import threading
+import traceback
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from structlog.stdlib import BoundLogger
+    from structlog.typing import EventDict
 
 KEEP_BYTES = 10_000_000
 KEEP_FILES = 5
@@ -31,11 +33,40 @@ def get_logger(name: str) -> BoundLogger:
     return logger
 
 
+def places(error: BaseException) -> list[str]:
+    """Return where an error came from, ``file.py:line`` from the outermost call inwards."""
+    return [
+        f"{Path(frame.filename).name}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+
+
+def _without_message(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Put type and place of an error in its stead: its message may quote a patient."""
+    info = event.pop("exc_info", None)
+    if not info:
+        return event
+    error = info[1] if isinstance(info, tuple) else info
+    if not isinstance(error, BaseException):
+        error = sys.exc_info()[1]
+    record = event.get("_record")
+    if record is not None and not event["_from_structlog"]:
+        event["event"] = f"{record.name} failed"  # libraries log the message as the event
+    if error is not None:
+        event.update(error=type(error).__name__, at=places(error))
+    return event
+
+
 def configure(role: str, folder: Path | None = None) -> None:
     """Send this process's events to standard error and to ``<folder>/<role>.log``.
 
     Libraries are kept at WARNING: pynetdicom prints identifiers below it, Celery arguments.
+    From here on an error that nobody catches is an event, too.
     """
+
+    def tell_role(_logger: object, _method: str, event: EventDict) -> EventDict:
+        return {"role": role, **event}
+
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,10 +76,10 @@ def configure(role: str, folder: Path | None = None) -> None:
             )
         )
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        tell_role,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _without_message,
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
@@ -63,13 +94,17 @@ def configure(role: str, folder: Path | None = None) -> None:
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(logging.INFO)
-    for noisy in ("pynetdicom", "pydicom", "celery", "kombu", "amqp", "alembic", "highdicom"):
+    for noisy in ("pynetdicom", "celery", "kombu", "amqp", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    warnings.simplefilter("ignore")  # pydicom's quote the values they complain about
-    structlog.contextvars.bind_contextvars(role=role)
+    # pydicom quotes the values it complains about.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    log = get_logger(__name__)
+    sys.excepthook = lambda _type, error, _trace: log.critical("crashed", exc_info=error)
+    threading.excepthook = lambda crash: log.critical("crashed", exc_info=crash.exc_value)

@@ -6,11 +6,10 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from pydicom.errors import InvalidDicomError
-
 from node import route
 from node.crashpoint import reach
 from node.domain import CompletedSeries, PlannedJob, Priority, StoredInstance
+from node.errors import UnreadableSeries
 from node.log import get_logger, short
 from node.store import events, jobs, studies
 from node.uids import derived_uuid
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from pipelines.contract import Pipeline
 
 log = get_logger(__name__)
+
+LOOK_AGAIN_S = 600.0
+"""A series whose files cannot be read is routed again after this long: disks are mended."""
 
 
 def input_digest(instances: Sequence[StoredInstance]) -> str:
@@ -106,8 +108,8 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
     paths = [settings.spool_folder / one.path for one in instances]
     try:
         attributes = route.attributes_of(settings, paths, calling_aes)
-    except (OSError, InvalidDicomError) as error:
-        _tell_unreadable(ledger, series, type(error).__name__)
+    except UnreadableSeries as error:
+        _look_again(ledger, series, error)
         return 0
     decisions = route.decide(settings, attributes)
     planned = jobs_for(settings, series, instances, decisions)
@@ -131,15 +133,14 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
     return len(new)
 
 
-def _tell_unreadable(ledger: Ledger, series: CompletedSeries, error: str) -> None:
+def _look_again(ledger: Ledger, series: CompletedSeries, error: UnreadableSeries) -> None:
     with ledger.write() as db:
-        studies.mark_routed(db, series)
+        studies.put_off(db, series, LOOK_AGAIN_S)
         events.record(
             db,
             "spool_unreadable",
             study_uid=series.study_uid,
             subject=series.modality,
-            detail=f"A file of this series cannot be read ({error}). Check the disk, then send "
-            "the series again.",
+            detail=f"{error.what} {error.do} It is looked at again in {LOOK_AGAIN_S / 60:.0f} min.",
         )
-    log.error("spool_unreadable", study=short(series.study_uid), what=error)
+    log.error("spool_unreadable", study=short(series.study_uid), what=error.what, do=error.do)

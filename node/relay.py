@@ -79,7 +79,7 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
         except NodeError as error:
             log.error("relay_failed", what=error.what, do=error.do)
             stop.wait(AWAY_S)
-        except Exception as error:  # noqa: BLE001 - the loop's edge: one bad study must not stop the others
+        except Exception as error:
             log.error("relay_failed", what=type(error).__name__, do="Report this as a fault.")
             stop.wait(AWAY_S)
         stop.wait(POLL_S)

@@ -78,7 +78,7 @@ class Worker:
                     while not self._stop.is_set() and self.run_next():
                         pass
                     self._touch(None)
-                except Exception as error:  # noqa: BLE001 - the loop's edge: the next poll tries again
+                except Exception as error:
                     log.error(
                         "worker_failed", what=type(error).__name__, do="Read 'radnode check'."
                     )
@@ -99,6 +99,8 @@ class Worker:
             )
         except ModelFailed as error:
             log.error("warm_up_failed", what=error.what, do="Run 'radnode check'.")
+        else:
+            log.info("worker_ready", pipelines=wanted)
 
     def run_next(self) -> bool:
         """Do one job, if one waits. False if none does."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
 
-from node.errors import PeerRefused, PeerUnreachable
+from node.errors import AssociationRejected, PeerRefused, PeerUnreachable
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ PAUSE_S = 1.0
 
 RELEASE_S = 5.0
 """Without an answer to a release for this long, the association is aborted. Nothing is lost."""
-
-
-class AssociationRejected(PeerUnreachable):
-    """The peer said, for good, that it will not talk to this AE title: told at once."""
 
 
 @contextmanager

@@ -22,8 +22,9 @@ MAXIMUM_DEPTH = 32
 """Sequences within sequences. Structured reports of real use stay below ten."""
 
 MAXIMUM_ELEMENTS = 2_000_000
-"""Elements and items together. An Enhanced MR instance has about 100 a frame, so 20 000 frames
-pass, and so do a segmentation or a slide of some 60 000 frames."""
+"""Elements and items together. Multi-frame instances have most: 26 a frame in a segmentation by
+dcmqi (counted), so 75 000 of its frames pass; at 100 a frame, 20 000. Reading them takes seconds
+of this process's time, not gigabytes of its memory."""
 
 MAXIMUM_VALUE = 1024
 """Bytes of a value that is read at all. A UID has 64."""

@@ -58,14 +58,15 @@ class Presence:
 
     def on_established(self, event: evt.Event) -> None:
         """Note an association before anything comes on it (EVT_ESTABLISHED)."""
+        association_id = provider_of(event.assoc).association_id
         calling_ae = event.assoc.requestor.ae_title
-        with self._ledger.write() as db:
-            studies.open_association(
-                db,
-                provider_of(event.assoc).association_id,
-                listener=self._listener,
-                calling_ae=calling_ae,
-            )
+        try:
+            with self._ledger.write() as db:
+                studies.open_association(
+                    db, association_id, listener=self._listener, calling_ae=calling_ae
+                )
+        except DBAPIError as error:  # then no instance of it is acknowledged either
+            log.error("ledger_failed", error=type(error.orig).__name__)
 
     def on_ended(self, association: Association) -> None:
         """Note that an association is over, and remove what it has not finished."""

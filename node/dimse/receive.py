@@ -47,7 +47,7 @@ CONFLICT = 0xC010
 COMMENT_CHARACTERS = 64
 """Of Error Comment (0000,0902), VR LO."""
 
-NO_ROOM = ("The disk of the receiver is full.", "Try again later.")
+NO_ROOM = ("The receiver's disk takes no more.", "Try again later.")
 NO_LEDGER = ("The receiver's database does not answer.", "Try again later.")
 
 

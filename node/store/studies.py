@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, update
 
 from node.clock import database_now
 from node.domain import CompletedSeries, Receipt, ReceivedInstance, StoredInstance, StudyState
@@ -250,6 +250,7 @@ def unrouted_series(db: Connection) -> tuple[CompletedSeries, ...]:
         .where(
             series.c.state == StudyState.COMPLETE,
             series.c.routed_revision < series.c.revision,
+            func.coalesce(series.c.route_at, 0.0) <= database_now(),
         )
         .order_by(series.c.completed_at)
     )
@@ -271,6 +272,15 @@ def mark_routed(db: Connection, routed: CompletedSeries) -> bool:
             .values(routed_revision=routed.revision)
         ).rowcount
         == 1
+    )
+
+
+def put_off(db: Connection, unrouted: CompletedSeries, seconds: float) -> None:
+    """Let routing look at a series again only after so long."""
+    db.execute(
+        update(series)
+        .where(series.c.study_uid == unrouted.study_uid, series.c.series_uid == unrouted.series_uid)
+        .values(route_at=database_now() + seconds)
     )
 
 

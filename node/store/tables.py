@@ -106,6 +106,7 @@ series = Table(  # completes on its own, so that its jobs need not wait for the 
     Column("last_instance_at", Double, nullable=False),
     Column("completed_at", Double),
     Column("routed_revision", Integer, nullable=False),  # last revision that routing has seen
+    Column("route_at", Double),  # not before; NULL: at once
     _one_of("state", StudyState),
     Index(None, "state", "last_instance_at"),
 )

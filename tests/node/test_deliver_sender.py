@@ -15,8 +15,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_
 from pynetdicom import AllStoragePresentationContexts
 
 from node.dimse import sender
-from node.dimse.association import AssociationRejected
-from node.errors import PeerRefused, PeerUnreachable
+from node.errors import AssociationRejected, PeerRefused, PeerUnreachable
 from node.settings import DimseDestination, Settings
 from tests.node.results import data_set_digest
 from tests.peers import REPOSITORY, free_port

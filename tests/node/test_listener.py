@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
-CT_EXPLICIT = (CTImageStorage, ExplicitVRLittleEndian)
 ECHO = (Verification, ExplicitVRLittleEndian)
 
 

@@ -91,7 +91,7 @@ def test_a_full_disk_refuses_what_does_not_fit_and_recovers_by_itself(settings, 
         with scanner.associate(settings.listen.port) as ct1:
             answers = [ct1.store(one) for one in big]
             assert [one.status for one in answers] == [0, 0, 0, 0xA700, 0xA700]
-            assert answers[-1].comment == "The disk of the receiver is full. Try again later."
+            assert answers[-1].comment == "The receiver's disk takes no more. Try again later."
             assert parts(seen) == []
             assert stored(seen) == {one.SOPInstanceUID: scanner.encode(one) for one in big[:3]}
             assert len(instances(ledger)) == 3

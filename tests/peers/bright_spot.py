@@ -1,6 +1,7 @@
 """A pipeline as a researcher would write it, in a package of its own, and a CT for it.
 
-``install`` lays it out as ``pip install`` would; a node finds it by its entry point.
+``install`` lays it out as ``pip install`` would; a node finds it by its entry point. Beside it
+lie two that a test needs: one that contradicts itself, one that waits until it is told.
 """
 
 from __future__ import annotations
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "bright-spot-ct"
+CONTRADICTS = "contradiction-ct"
+"""Reports twice the volume that it outlines."""
+WAITS = "waiting-ct"
+"""Finds nothing, once somebody has written to the FIFO named by ``GATE_VARIABLE``."""
+GATE_VARIABLE = "WAITING_CT_GATE"
 
 SOURCE = '''\
 """Anything brighter than 300 HU."""
+
+import os
+from pathlib import Path
 
 from pipelines.codes import ANATOMICAL_STRUCTURE, BRAIN, VOLUME
 from pipelines.contract import Finding, Measurement, Model, Result, Segment
@@ -34,6 +43,7 @@ class BrightSpot:
     model = Model("threshold", "1", "radnode tests", "0" * 64, "nothing: a fixed threshold")
     parameters = {"threshold_hu": "300"}
     deadline_s = 60.0
+    exaggeration = 1.0
 
     def warm_up(self):
         pass
@@ -42,9 +52,23 @@ class BrightSpot:
         mask = ct.voxels > 300.0
         if not mask.any():
             return Result(notes=("No voxel above 300 HU.",))
-        volume = Measurement(VOLUME, float(mask.sum()) * ct.grid.voxel_volume_ml, "mL")
+        volume_ml = self.exaggeration * float(mask.sum()) * ct.grid.voxel_volume_ml
+        volume = Measurement(VOLUME, volume_ml, "mL")
         finding = Finding(BRAIN, segment="bright spot", measurements=(volume,))
         return Result((finding,), (Segment("bright spot", ANATOMICAL_STRUCTURE, BRAIN, mask),))
+
+
+class Contradiction(BrightSpot):
+    name = "contradiction-ct"
+    exaggeration = 2.0
+
+
+class Waiting(BrightSpot):
+    name = "waiting-ct"
+
+    def run(self, ct):
+        Path(os.environ["WAITING_CT_GATE"]).read_bytes()
+        return Result()
 '''
 
 
@@ -55,7 +79,10 @@ def install(folder: Path) -> dict[str, str]:
     record.mkdir(exist_ok=True)
     (record / "METADATA").write_text("Metadata-Version: 2.1\nName: bright-spot\nVersion: 1.0.0\n")
     (record / "entry_points.txt").write_text(
-        f"[radnode.pipelines]\n{NAME} = bright_spot:BrightSpot\n"
+        "[radnode.pipelines]\n"
+        f"{NAME} = bright_spot:BrightSpot\n"
+        f"{CONTRADICTS} = bright_spot:Contradiction\n"
+        f"{WAITS} = bright_spot:Waiting\n"
     )
     return {"PYTHONPATH": str(folder)}
 

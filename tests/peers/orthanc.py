@@ -14,7 +14,7 @@ from pydicom import dcmread
 from tests.peers import accepts, free_port, require, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -48,6 +48,11 @@ class Orthanc:
     def datasets(self, **attributes: str) -> tuple[Dataset, ...]:
         """Return the instances whose attributes match."""
         return tuple(dcmread(BytesIO(self.file(i))) for i in self.find(**attributes))
+
+    def send(self, ae_title: str, instances: Sequence[str]) -> None:
+        """Send instances to a registered AE, as auto-routing does; returns when it has them."""
+        answer = json.loads(self._request("POST", f"/modalities/{ae_title}/store", list(instances)))
+        assert answer["FailedInstancesCount"] == 0, answer
 
     def clear(self) -> None:
         """Forget everything."""

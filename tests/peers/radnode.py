@@ -57,6 +57,18 @@ class Node:
         self.processes[verb[0]] = process
         return process
 
+    def ask(self, *verb: str) -> subprocess.CompletedProcess[str]:
+        """Run ``radnode VERB`` to its end, beside what runs, on a screen wide enough."""
+        return subprocess.run(
+            [sys.executable, "-m", "node.cli", *verb, "--config", str(self.config)],
+            cwd=REPOSITORY,
+            env={**os.environ, **self.environment, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
     def listening(self, timeout_s: float = 60.0) -> None:
         """Wait until the listener takes associations."""
         wait_until(

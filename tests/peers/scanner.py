@@ -184,9 +184,9 @@ class Scanner:
 
     def release(self) -> None:
         """Release the association, if it still is one."""
-        self.association._reactor_checkpoint.set()
-        if self.association.is_established:
+        if self.association.is_established and self.association.dul.is_alive():
             self.association.release()
+        self.association._reactor_checkpoint.set()
 
     @property
     def _socket(self) -> socket.socket:
@@ -243,6 +243,26 @@ def send(
     contexts = sorted({(str(one.SOPClassUID), str(transfer_syntax)) for one in queue})
     with associate(port, contexts, calling_ae=calling_ae, called_ae=called_ae) as scanner:
         return [scanner.store(one, transfer_syntax) for one in queue]
+
+
+def send_bytes(
+    port: int,
+    encoded: bytes,
+    *,
+    sop_class_uid: str = str(CTImageStorage),
+    sop_instance_uid: str = "1.2.3.4.1",
+    context_class: str = str(CTImageStorage),
+    transfer_syntax: str = ExplicitVRLittleEndian,
+) -> Answer:
+    """Send bytes on an association of their own, as ``ct_slice()`` if not told otherwise."""
+    with associate(port, [(context_class, transfer_syntax)]) as scanner:
+        return scanner.store_bytes(
+            encoded,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            context_class=context_class,
+            transfer_syntax=transfer_syntax,
+        )
 
 
 def store_command(sop_class_uid: str, sop_instance_uid: str, message_id: int = 1) -> bytes:

@@ -194,6 +194,7 @@ def upgrade() -> None:
         sa.Column("last_instance_at", sa.Double(), nullable=False),
         sa.Column("completed_at", sa.Double(), nullable=True),
         sa.Column("routed_revision", sa.Integer(), nullable=False),
+        sa.Column("route_at", sa.Double(), nullable=True),
         sa.CheckConstraint("state IN ('receiving', 'complete')", name=op.f("ck_series_state")),
         sa.ForeignKeyConstraint(
             ["study_uid"], ["study.study_uid"], name=op.f("fk_series_study_uid")
