@@ -6,16 +6,18 @@ whatever is most urgent. A lost, late or doubled bell does no harm.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from celery import Celery, signals
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from node.embedded import socket_path
 from node.errors import BrokerAway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from node.settings import Settings
 
@@ -66,9 +68,26 @@ def ring(app: Celery, job_id: str) -> None:
     Raises:
         BrokerAway: It does not answer.
     """
-    try:
+    with _broker_answers():
         app.send_task(TASK, args=[job_id], retry=False)
-    except (OperationalError, OSError) as error:
+
+
+def unheard(app: Celery) -> int:
+    """Return how many bells the broker holds that no worker has taken.
+
+    Raises:
+        BrokerAway: It does not answer.
+    """
+    with _broker_answers(), app.pool.acquire(block=True) as connection:
+        count: int = connection.default_channel.queue_declare(queue=QUEUE).message_count
+        return count
+
+
+@contextmanager
+def _broker_answers() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, RedisError, OSError) as error:
         raise BrokerAway(
             "The broker does not answer.",
             do="Workers go on by asking the ledger; start the broker again, or see 'broker' "

@@ -54,6 +54,8 @@ def ring_forgotten(app: Celery, ledger: Ledger) -> int:
     """
     with ledger.read() as db:
         waiting = bells.forgotten(db)
+    if not waiting or bell.unheard(app):
+        return 0  # no worker hears what rang already: more would only fill the broker
     for job_id in waiting:
         bell.ring(app, job_id)
     return len(waiting)

@@ -21,6 +21,7 @@ from node.errors import ConfigError, GateClosed, LeaseLost, ModelFailed, NodeErr
 from node.inference import InferenceProcess
 from node.load.source import read_headers
 from node.log import get_logger, short
+from node.plan import input_digest
 from node.store import deliveries, jobs, studies
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ WARM_UP_DEADLINE_S = 300.0
 
 class Stopping(Exception):
     """This worker shall end; the job at hand goes back."""
+
+
+class Overtaken(Exception):
+    """The series has grown since the job was planned; its result would be of no revision."""
 
 
 class Worker:
@@ -124,6 +129,10 @@ class Worker:
             with contextlib.suppress(LeaseLost), self._ledger.write() as db:
                 jobs.release(db, lease)
             raise
+        except Overtaken:
+            log.info("job_overtaken", **about)
+            with contextlib.suppress(LeaseLost), self._ledger.write() as db:
+                jobs.overtake(db, lease)
         except LeaseLost as error:
             log.warning("lease_lost", what=error.what, **about)
         except GateClosed as error:
@@ -142,6 +151,8 @@ class Worker:
         with self._ledger.read() as db:
             instances = studies.instances_of(db, lease.job.study_uid, lease.job.series_uid)
             predecessor = self._report_of(db, lease.supersedes)
+        if input_digest(instances) != lease.job.input_digest:
+            raise Overtaken
         paths = [self._settings.spool_folder / one.path for one in instances]
         answer = self._inference.ask(
             {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmap import mmap
 
 MAXIMUM_DEPTH = 32
-"""Sequences within sequences. Structured reports of real use stay below ten."""
+"""Sequences within sequences."""
 
 MAXIMUM_ELEMENTS = 2_000_000
 """Elements and items together. Multi-frame instances have most: 26 a frame in a segmentation by
@@ -43,9 +43,6 @@ SHORT_LENGTH = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM
 SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 """In implicit VR only the dictionary tells a sequence of defined length from a value."""
 
-Path = tuple[int, ...]
-"""Tags from the outermost sequence to the element: ``(0x0018A001, 0x00081090)``."""
-
 
 class MalformedDataSet(ValueError):
     """The bytes are not a data set in the stated encoding, or go beyond a limit.
@@ -62,7 +59,6 @@ class _Level:
     end: int
     closed_by: int
     """Delimiter that ends it; 0: ends at ``end``, its length is defined."""
-    path: Path
     explicit: bool
     little_endian: bool
 
@@ -70,25 +66,25 @@ class _Level:
 def read_values(
     encoded: mmap | bytes,
     start: int,
-    wanted: AbstractSet[Path],
+    wanted: AbstractSet[int],
     *,
     explicit: bool,
     little_endian: bool,
-) -> dict[Path, bytes]:
+) -> dict[int, bytes]:
     """Return the raw values of ``wanted``; an element that is not there has none.
 
     Args:
         encoded: A file or message; the data set goes to its end.
         start: Where in it the data set begins.
-        wanted: Paths of elements; of several items of a sequence the first that has it counts.
+        wanted: Tags of elements of the data set itself, not of items within.
         explicit: Whether VRs are encoded.
         little_endian: Byte order.
 
     Raises:
-        MalformedDataSet: Also where a wanted element of the data set itself is there twice.
+        MalformedDataSet: Also where a wanted element is there twice.
     """
-    levels = [_Level("data set", len(encoded), 0, (), explicit, little_endian)]
-    values: dict[Path, bytes] = {}
+    levels = [_Level("data set", len(encoded), 0, explicit, little_endian)]
+    values: dict[int, bytes] = {}
     position = start
     for _ in range(MAXIMUM_ELEMENTS):
         while levels and not levels[-1].closed_by and position == levels[-1].end:
@@ -111,8 +107,8 @@ def _element(
     encoded: mmap | bytes,
     position: int,
     levels: list[_Level],
-    wanted: AbstractSet[Path],
-    values: dict[Path, bytes],
+    wanted: AbstractSet[int],
+    values: dict[int, bytes],
 ) -> int:
     """Take one element of a data set; return where the next one begins."""
     level = levels[-1]
@@ -126,25 +122,23 @@ def _element(
     if group in (0x0000, 0x0002):
         raise MalformedDataSet("holds group 0000 or 0002")
     vr, length, value = _header(encoded, position, level)
-    path = (*level.path, tag)
     if length == UNDEFINED:
-        levels.append(_undefined(vr, path, level))
+        levels.append(_undefined(vr, level))
         return value
     end = value + length
     if end > level.end:
         raise MalformedDataSet("has an element that overruns")
     if vr == b"SQ" or (vr == b"" and tag in SEQUENCE_TAGS):
-        levels.append(_Level("sequence", end, 0, path, level.explicit, level.little_endian))
+        levels.append(_Level("sequence", end, 0, level.explicit, level.little_endian))
         return value
-    if path in wanted:
-        if path not in values:
-            values[path] = bytes(encoded[value : min(end, value + MAXIMUM_VALUE)])
-        elif len(path) == 1:
+    if tag in wanted and len(levels) == 1:
+        if tag in values:
             raise MalformedDataSet("has an identifying element twice")
+        values[tag] = bytes(encoded[value : min(end, value + MAXIMUM_VALUE)])
     return end
 
 
-def _undefined(vr: bytes, path: Path, level: _Level) -> _Level:
+def _undefined(vr: bytes, level: _Level) -> _Level:
     """Return what an element of undefined length opens."""
     if vr in (b"OB", b"OW"):
         kind = "fragments"
@@ -153,8 +147,8 @@ def _undefined(vr: bytes, path: Path, level: _Level) -> _Level:
     else:
         raise MalformedDataSet("has a value of undefined length")
     if vr == b"UN":  # whatever the transfer syntax (PS3.5 section 6.2.2 note 7)
-        return _Level(kind, level.end, SEQUENCE_END, path, explicit=False, little_endian=True)
-    return _Level(kind, level.end, SEQUENCE_END, path, level.explicit, level.little_endian)
+        return _Level(kind, level.end, SEQUENCE_END, explicit=False, little_endian=True)
+    return _Level(kind, level.end, SEQUENCE_END, level.explicit, level.little_endian)
 
 
 def _header(encoded: mmap | bytes, position: int, level: _Level) -> tuple[bytes, int, int]:
@@ -193,7 +187,5 @@ def _item(encoded: mmap | bytes, position: int, levels: list[_Level]) -> int:
     end = level.end if closed_by else value + length
     if end > level.end:
         raise MalformedDataSet("has an item that overruns")
-    levels.append(
-        _Level("data set", end, closed_by, level.path, level.explicit, level.little_endian)
-    )
+    levels.append(_Level("data set", end, closed_by, level.explicit, level.little_endian))
     return value

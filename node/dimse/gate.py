@@ -32,8 +32,8 @@ ILLEGAL_SERIES_UID = 0xC005
 OTHER_INSTANCE = 0xC006
 MALFORMED = 0xC020
 
-MANUFACTURER_MODEL_NAME = "radnode"
-"""(0008,1090) of the objects that this software makes, or of their Contributing Equipment."""
+MANUFACTURER = "radnode"
+"""(0008,0070) of every object that this software makes."""
 
 INFLATED_RATIO = 100
 INFLATED_BYTES = 512_000_000
@@ -41,16 +41,13 @@ SMALL_BYTES = 1_000_000
 """A deflated data set may inflate to ``INFLATED_BYTES``, and to ``INFLATED_RATIO`` times its size
 or ``SMALL_BYTES``, whichever is more. Beyond, it is taken for a bomb."""
 
-_SOP_CLASS = (0x00080016,)
-_SOP_INSTANCE = (0x00080018,)
-_MODALITY = (0x00080060,)
-_MODEL = (0x00081090,)
-_CONTRIBUTING_MODEL = (0x0018A001, 0x00081090)
-_STUDY = (0x0020000D,)
-_SERIES = (0x0020000E,)
-_WANTED = frozenset(
-    {_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _MODEL, _CONTRIBUTING_MODEL, _STUDY, _SERIES}
-)
+_SOP_CLASS = 0x00080016
+_SOP_INSTANCE = 0x00080018
+_MODALITY = 0x00080060
+_MANUFACTURER = 0x00080070
+_STUDY = 0x0020000D
+_SERIES = 0x0020000E
+_WANTED = frozenset({_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _MANUFACTURER, _STUDY, _SERIES})
 _PIECE_BYTES = 1 << 18
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 
@@ -157,7 +154,7 @@ def _identify(path: Path, data_offset: int, syntax: UID) -> Identity:
         study_uid=_legal(text.get(_STUDY, ""), "Study Instance UID", ILLEGAL_STUDY_UID),
         series_uid=_legal(text.get(_SERIES, ""), "Series Instance UID", ILLEGAL_SERIES_UID),
         modality=modality if _CODE_STRING.fullmatch(modality) else "",
-        made_here=MANUFACTURER_MODEL_NAME in (text.get(_MODEL), text.get(_CONTRIBUTING_MODEL)),
+        made_here=text.get(_MANUFACTURER) == MANUFACTURER,
     )
 
 

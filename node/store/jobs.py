@@ -246,6 +246,22 @@ def quarantine(db: Connection, lease: Lease, *, what: str, do: str) -> None:
     _close(db, lease.job.id, JobState.QUARANTINED, what=what, do=do)
 
 
+def overtake(db: Connection, lease: Lease) -> None:
+    """Cancel a job whose series has grown since it was planned: the next revision reports on it.
+
+    Raises:
+        LeaseLost: Another worker has the job already.
+    """
+    _held(db, lease)
+    _close(
+        db,
+        lease.job.id,
+        JobState.CANCELED,
+        what="A late instance arrived before this job began.",
+        do="Nothing: the job of the next revision reports on the whole series.",
+    )
+
+
 def release(db: Connection, lease: Lease) -> None:
     """Give an unfinished job back, as if it had not been tried: this worker is stopping.
 
