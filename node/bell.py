@@ -53,6 +53,7 @@ def make_app(settings: Settings) -> Celery:
         broker_transport_options={
             "socket_timeout": 15,
             "socket_connect_timeout": 5,
+            "max_retries": 0,  # who rings has other work, and comes back by itself
             "health_check_interval": 10,  # default: a dead link hangs for ever
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,  # default 10: sweeps only every 100 s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 TICK_S = 1.0
+GRACE_S = 5.0
+"""How long a process that has closed its pipe may take to end."""
 _READ_BYTES = 65_536
 
 
@@ -66,10 +69,7 @@ class InferenceProcess:
             self.kill()
             raise
         if not line:
-            status = child.process.wait()
-            self.kill()
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
-            raise ModelFailed(f"The inference process {how}.", do="Read the worker's log.")
+            raise ModelFailed(f"The inference process {self._end()}.", do="Read the worker's log.")
         answer: dict[str, Any] = json.loads(line)
         if "problems" in answer:
             raise GateClosed(tuple(answer["problems"]))
@@ -91,12 +91,23 @@ class InferenceProcess:
         if self._jobs >= self._work.jobs_per_process:
             self.kill()
 
+    def _end(self) -> str:
+        """Return how the process ended that has closed its pipe; end it if it has not."""
+        how = "closed its pipe"
+        if self._child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                status = self._child.process.wait(GRACE_S)
+                how = f"was killed by signal {-status}" if status < 0 else f"ended with {status}"
+        self.kill()
+        return how
+
     def kill(self) -> None:
-        """End the process; the next request starts another."""
+        """End the process and all that it started; the next request starts another."""
         if self._child is None:
             return
         child, self._child = self._child, None
-        child.process.kill()
+        with suppress(ProcessLookupError, PermissionError):  # none is left; macOS: only zombies
+            os.killpg(child.process.pid, signal.SIGKILL)
         child.process.wait()
         child.answers.close()
         with suppress(BrokenPipeError):
@@ -112,6 +123,7 @@ def _start(work: Work) -> _Child:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
+        start_new_session=True,  # a group of its own, to be killed with what the model starts
     )
     if process.stdin is None or process.stdout is None:
         raise AssertionError("Both are pipes, as asked for.")

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import sys
 import threading
 import warnings
@@ -84,7 +85,11 @@ def _where(error: BaseException) -> str:
 def _read_requests(requests: SimpleQueue[str]) -> None:
     for line in sys.stdin:
         requests.put(line)
-    os._exit(0)  # The worker is gone: nobody waits for what is being computed.
+    # The worker is gone: nobody waits for what is being computed, here or in a process that
+    # the model has started.
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
 
 
 def main(memory_bytes: int) -> None:

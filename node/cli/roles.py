@@ -70,7 +70,7 @@ def listen(settings: Settings, number: int) -> None:
     ledger = ready_ledger(settings)
     stop = _stop_event()
     reindex(settings, ledger)
-    listener.serve(settings, ledger, stop=stop, ready=None)
+    listener.serve(settings, ledger, stop=stop, name=f"listener-{os.uname().nodename}-{number}")
 
 
 @click.command(name="relay")

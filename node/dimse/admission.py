@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import getaddrinfo
 from typing import TYPE_CHECKING, Any
 
 from node.dimse.contexts import choose, transfer_syntaxes
 from node.log import get_logger
+from node.settings import DimseDestination
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from ipaddress import IPv4Network, IPv6Network
 
     from pynetdicom import evt
 
     from node.dimse.receive import Receiver
-    from node.settings import Listen
+    from node.settings import Listen, Settings
 
 log = get_logger(__name__)
+
+Network = IPv4Network | IPv6Network
+Callers = Mapping[str, tuple[Network, ...]]
+"""Calling AE title -> where it may call from."""
 
 CALLING_AE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
 TEMPORARY_CONGESTION = (0x02, 0x03, 0x01)
 """Result, source and reason of A-ASSOCIATE-RJ (PS3.8 table 9-21): try again later."""
 
 
-def is_within(address: str, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+def is_within(address: str, networks: Iterable[Network]) -> bool:
     """Whether ``address`` lies in one of ``networks``; IPv4 within IPv6 counts as IPv4."""
     parsed = ip_address(address.partition("%")[0])
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
@@ -32,14 +38,38 @@ def is_within(address: str, networks: Iterable[IPv4Network | IPv6Network]) -> bo
     return any(parsed in network for network in networks)
 
 
-def all_networks(listen: Listen) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Return where anyone may call from; empty: from anywhere."""
-    return tuple(
-        network for calling_ae in listen.accept_from for network in listen.networks_of(calling_ae)
-    )
+def callers(settings: Settings) -> Callers:
+    """Return who may call, and from where. Empty: anyone, from anywhere.
+
+    Beside the scanners of ``listen.accept_from`` these are the destinations that are asked for
+    storage commitment: they may report on an association of their own (PS3.4 section J.3.3).
+    """
+    listen = settings.listen
+    known = {calling_ae: listen.networks_of(calling_ae) for calling_ae in listen.accept_from}
+    if not known:
+        return known
+    for name, destination in settings.destinations.items():
+        if isinstance(destination, DimseDestination) and destination.commit:
+            from_host = _networks_of_host(name, destination.host)
+            known[destination.ae_title] = (*known.get(destination.ae_title, ()), *from_host)
+    return known
 
 
-def on_requested(event: evt.Event, listen: Listen, receiver: Receiver) -> None:
+def _networks_of_host(name: str, host: str) -> tuple[Network, ...]:
+    try:
+        addresses = {str(found[4][0]) for found in getaddrinfo(host, None)}
+    except OSError:
+        log.warning(
+            "destination_unknown",
+            destination=name,
+            do="Its commitment reports are rejected until its host name resolves and radnode "
+            "is restarted, or its address stands in listen.accept_from.",
+        )
+        return ()
+    return tuple(ip_network(address.partition("%")[0]) for address in sorted(addresses))
+
+
+def on_requested(event: evt.Event, listen: Listen, known: Callers, receiver: Receiver) -> None:
     """Reject the association if its caller is unknown or the disk is full (EVT_REQUESTED).
 
     pynetdicom itself checks the called AE title, and the number of associations. Of the transfer
@@ -53,15 +83,15 @@ def on_requested(event: evt.Event, listen: Listen, receiver: Receiver) -> None:
         syntax = choose(context.transfer_syntax, accepted)
         if syntax is not None:
             context.transfer_syntax = [syntax]
-    known = not listen.accept_from or is_within(address, listen.networks_of(calling_ae))
-    if known and receiver.has_room():
+    admitted = not known or is_within(address, known.get(calling_ae, ()))
+    if admitted and receiver.has_room():
         return
-    why = TEMPORARY_CONGESTION if known else CALLING_AE_NOT_RECOGNISED
+    why = TEMPORARY_CONGESTION if admitted else CALLING_AE_NOT_RECOGNISED
     log.warning(
         "association_rejected",
         calling_ae=calling_ae,
         address=address,
-        reason="the disk is nearly full" if known else "not in listen.accept_from",
+        reason="the disk is nearly full" if admitted else "not in listen.accept_from",
     )
     event.assoc.acse.send_reject(*why)
     event.assoc.kill()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pynetdicom import AE, _config, evt
 from sqlalchemy.exc import DBAPIError
 
-from node.dimse.admission import all_networks, on_requested
+from node.dimse.admission import callers, on_requested
 from node.dimse.commitment import on_n_event_report
 from node.dimse.contexts import listener_contexts
 from node.dimse.hardening import Server
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from pynetdicom.association import Association
 
+    from node.dimse.admission import Callers
     from node.settings import Listen, Settings
     from node.store.ledger import Ledger
 
@@ -124,7 +126,7 @@ def serve(
     presence.forget()
     if not listen.accept_from:
         log.warning("anyone_may_send", do="List your scanners under listen.accept_from.")
-    server = _server(listen, receiver, presence)
+    server = _server(listen, callers(settings), receiver, presence)
     thread = threading.Thread(target=server.serve_forever, args=[POLL_S], name="listener")
     thread.start()
     try:
@@ -141,7 +143,7 @@ def serve(
         log.info("listener_stopped")
 
 
-def _server(listen: Listen, receiver: Receiver, presence: Presence) -> Server:
+def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presence) -> Server:
     entity = AE(listen.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -155,7 +157,7 @@ def _server(listen: Listen, receiver: Receiver, presence: Presence) -> Server:
         association.dimse = StreamingProvider(association, receiver.begin)
 
     handlers = [
-        (evt.EVT_REQUESTED, on_requested, [listen, receiver]),
+        (evt.EVT_REQUESTED, on_requested, [listen, known, receiver]),
         (evt.EVT_ESTABLISHED, presence.on_established),
         (evt.EVT_C_STORE, receiver.on_c_store),
         (evt.EVT_N_EVENT_REPORT, on_n_event_report, [receiver.ledger]),
@@ -167,7 +169,7 @@ def _server(listen: Listen, receiver: Receiver, presence: Presence) -> Server:
             (listen.host, listen.port),
             listener_contexts(accept_deflated=listen.accept_deflated),
             handlers,
-            networks=all_networks(listen),
+            networks=tuple(chain.from_iterable(known.values())),
             share_port=listen.processes > 1,
             prepare=prepare,
             ended=presence.on_ended,

@@ -1,4 +1,4 @@
-"""The bell: a message on a real broker that wakes a real worker process, and says almost nothing."""
+"""The bell: a message on a real broker that wakes a real process, and says almost nothing."""
 
 from __future__ import annotations
 

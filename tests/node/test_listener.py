@@ -27,6 +27,7 @@ from sqlalchemy import insert
 
 from node.dimse import contexts, listener
 from node.errors import ConfigError
+from node.settings import DimseDestination
 from node.store import studies
 from node.store.tables import commitment
 from tests.node.receiving import (
@@ -94,6 +95,22 @@ def test_an_address_nobody_may_call_from_gets_no_association_at_all(settings, le
         with pytest.raises(scanner.Rejected) as rejected:
             scanner.send(port, [scanner.ct_slice()])
         assert rejected.value.why == (None, None, None)
+
+
+def test_a_pacs_that_is_asked_for_commitment_may_report_without_being_listed(settings, ledger):
+    pacs = {"kind": "dimse", "ae_title": "MAINPACS", "host": "localhost", "port": 104}
+    listed = changed(settings, accept_from={"CT1": "127.0.0.1"})
+    for commit, admitted in ((True, True), (False, False)):
+        destinations = {"pacs": DimseDestination(commit=commit, **pacs)}
+        known = listed.model_copy(update={"destinations": destinations})
+        with listening(known, ledger) as port:
+            if admitted:
+                with scanner.associate(port, [ECHO], calling_ae="MAINPACS") as association:
+                    assert association.echo() == 0x0000
+                continue
+            with pytest.raises(scanner.Rejected) as rejected:
+                scanner.send(port, [scanner.ct_slice()], calling_ae="MAINPACS")
+            assert rejected.value.why == (1, 1, 3)
 
 
 def test_an_open_door_is_warned_of_once_at_the_start(settings, ledger, capfd):
