@@ -37,6 +37,9 @@ config_option = click.option(
 )
 """Gives the verb its ``settings``."""
 
+no_config_option = click.option("--config", expose_value=False, hidden=True)
+"""For a verb that asks no configuration: every verb takes ``--config``."""
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 limit_option = click.option("--limit", default=50, show_default=True, help="How many at most.")
 

@@ -14,7 +14,7 @@ from pydicom.errors import InvalidDicomError
 
 from node import __version__
 from node import check as doctor
-from node.cli.options import config_option, json_option, print_rows, text
+from node.cli.options import config_option, json_option, no_config_option, print_rows, text
 from node.dimse import sender
 from node.encode.work import Work
 from node.errors import DeliveryError, NodeError, UsageError
@@ -32,9 +32,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("radnode.toml"))
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("radnode.toml"),
+    show_default=True,
+    help="Where to write it.",
+)
 def init(path: Path) -> None:
-    """Write a commented configuration file to PATH."""
+    """Write a commented configuration file."""
     if path.exists():
         raise UsageError(f"{path} is there already.", do="Edit it, or name another file.")
     shutil.copyfile(Path(__file__).parent.parent / "radnode.toml", path)
@@ -120,6 +127,7 @@ def _or(patterns: str | tuple[str, ...]) -> str:
 
 
 @click.command()
+@no_config_option
 @click.argument("name", metavar="PIPELINE")
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where results go.")

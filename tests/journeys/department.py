@@ -239,8 +239,10 @@ class Department:
         """Switch the PACS double off until the block ends."""
         old = self.pacs
         old.close()
-        yield
-        self.pacs = Pacs(old.folder, port=old.port, answer_to=old.answer_to)
+        try:
+            yield
+        finally:
+            self.pacs = Pacs(old.folder, port=old.port, answer_to=old.answer_to)
 
     # --- what people ask -----------------------------------------------------------------------
 

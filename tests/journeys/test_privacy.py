@@ -59,10 +59,11 @@ def legible(content: bytes) -> bytes:
     return content + b"".join(base64.b64decode(one[: len(one) // 4 * 4]) for one in encoded)
 
 
-@pytest.fixture
-def travelled(department: Department, root: str) -> list[Study]:
+@pytest.fixture(scope="module")
+def travelled(_department: Department) -> list[Study]:
     """Studies of one patient that met every fate there is."""
-    found, gappy, refused, quarantined, unrouted = (canaries(f"{root}{n}") for n in range(5))
+    department = _department
+    found, gappy, refused, quarantined, unrouted = (canaries(f"patient {n}") for n in range(5))
     del gappy[2]
     department.pacs.script = Script(store=("0xA900", "0xC000"))
     department.scan(refused, "CT2")
