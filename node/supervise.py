@@ -16,6 +16,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from node import embedded
 from node.log import get_logger
 from node.store import jobs
@@ -109,6 +111,8 @@ def up(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
             stop.wait(POLL_S)
     finally:
         _stop_all(running)
+        if settings.broker == "embedded":
+            embedded.stop(settings)  # if it was adopted, it is no process of ours
 
 
 def _keep(role: Role, settings: Settings) -> None:
@@ -123,7 +127,8 @@ def _keep(role: Role, settings: Settings) -> None:
     if role.process is not None:
         log.error("role_died", process=role.name, status=role.process.returncode)
         role.process = None
-        role.due_at = now + min(LONGEST_DELAY_S, 0.5 * 2 ** (role.starts - 1))
+        # The exponent is capped because a role may die for ever.
+        role.due_at = now + min(LONGEST_DELAY_S, 0.5 * 2.0 ** min(role.starts - 1, 10))
     if now >= role.due_at:
         if role.name == "broker":
             role.command = embedded.command(settings)
@@ -134,10 +139,14 @@ def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
     for role in running:
         if not role.name.startswith("worker-") or not role.running or role.age_s < SETTLED_S:
             continue
-        with ledger.read() as db:
-            silent_s = jobs.silent_s(db, role.name)
-        if silent_s is not None and silent_s > SILENT_S and role.process is not None:
-            log.error("worker_silent", process=role.name, silent_s=round(silent_s))
+        try:
+            with ledger.read() as db:
+                silent_s = jobs.silent_s(db, role.name)
+        except SQLAlchemyError:
+            return  # Nobody can tell now; the roles themselves wait for the ledger.
+        # None: it has not said a word since it settled.
+        if (silent_s is None or silent_s > SILENT_S) and role.process is not None:
+            log.error("worker_silent", process=role.name)
             role.process.kill()
             role.process.wait()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
 from node.cli import ledger, roles, tools
@@ -26,5 +28,15 @@ def run() -> None:
     try:
         main()
     except NodeError as error:
-        click.echo(f"radnode: {error.what}\n  {error.do}", err=True)
-        sys.exit(1)
+        _tell(error.what, error.do)
+    except SQLAlchemyError as error:
+        _tell(f"The ledger does not answer ({type(error).__name__}).", "Run 'radnode check'.")
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _tell(f"{error.filename}: {error.strerror}.", "Check that path and its permissions.")
+
+
+def _tell(what: str, do: str) -> NoReturn:
+    click.echo(f"radnode: {what}\n  {do}", err=True)
+    sys.exit(1)

@@ -216,7 +216,8 @@ def retry(settings: Settings, job: str) -> None:
         resent = 0 if again else delivery_store.retry(db, made, None)
     if not again and not resent:
         raise UsageError(
-            f"Job {job_id[:12]} is neither quarantined nor canceled, and nothing refused it.",
+            f"Job {job_id[:12]} is neither quarantined nor canceled, or a later one replaced it, "
+            "and nothing refused its results.",
             do="Nothing needs a retry: what is pending is tried again by itself.",
         )
     click.echo("It is analysed again." if again else f"{resent} objects are sent again.")
@@ -258,7 +259,7 @@ def logs(settings: Settings, *, follow: bool, lines: int, role: str) -> None:
     """Print the log of all roles, in the order of time."""
     seen: dict[str, int] = {}
     old = overview.read_new_lines(settings.log_folder, role, seen)
-    for line in old[-lines:]:
+    for line in old[max(0, len(old) - lines) :]:
         click.echo(line)
     while follow:
         time.sleep(0.5)  # a file has no event that every platform offers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,11 +84,13 @@ def print_rows(
         click.echo(json.dumps([dict(row) for row in rows], indent=2))
         return
     table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
+    for name, shown in columns.items():
+        whole = shown is start_of or name == "study"  # broken in two it cannot be copied
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(shown(row[name]) for name, shown in columns.items()))
-    Console(highlight=False).print(table)
+    # Into a pipe goes one line a row.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
 def text(value: object) -> str:

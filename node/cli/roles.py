@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import click
@@ -101,10 +102,14 @@ def deliver_(settings: Settings) -> None:
     log.configure("deliver", settings.log_folder)
     ledger = ready_ledger(settings)
     stop = _stop_event()
-    committer = threading.Thread(target=commit.run, args=(settings, ledger, stop))
-    committer.start()
-    deliver.run(settings, ledger, stop)
-    committer.join()
+    with ThreadPoolExecutor(1) as pool:
+        committing = pool.submit(commit.run, settings, ledger, stop)
+        committing.add_done_callback(lambda _: stop.set())  # neither goes on without the other
+        try:
+            deliver.run(settings, ledger, stop)
+        finally:
+            stop.set()
+    committing.result()
 
 
 VERBS = (up, listen, work, relay_, deliver_)

@@ -35,6 +35,10 @@ MALFORMED = 0xC020
 MANUFACTURER = "radnode"
 """(0008,0070) of every object that this software makes."""
 
+MADE_MODALITIES = ("SEG", "SR")
+"""(0008,0060) of these objects. An image is never ours, whatever it says of its maker: it would be
+acknowledged and never analysed."""
+
 INFLATED_RATIO = 100
 INFLATED_BYTES = 512_000_000
 SMALL_BYTES = 1_000_000
@@ -154,7 +158,7 @@ def _identify(path: Path, data_offset: int, syntax: UID) -> Identity:
         study_uid=_legal(text.get(_STUDY, ""), "Study Instance UID", ILLEGAL_STUDY_UID),
         series_uid=_legal(text.get(_SERIES, ""), "Series Instance UID", ILLEGAL_SERIES_UID),
         modality=modality if _CODE_STRING.fullmatch(modality) else "",
-        made_here=text.get(_MANUFACTURER) == MANUFACTURER,
+        made_here=text.get(_MANUFACTURER) == MANUFACTURER and modality in MADE_MODALITIES,
     )
 
 

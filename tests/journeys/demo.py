@@ -1,17 +1,21 @@
 """The demo: two studies in, their reports and an overlay back in a PACS. Run by ``make demo``.
 
+Everything it leaves is in ``build/demo``, or in the folder that ``--out`` names.
+
 The node runs as ``radnode up`` runs it, with its embedded broker and SQLite; the PACS is the
 tests' double, in a process of its own. Everything between them are DICOM associations.
 """
 
 from __future__ import annotations
 
+import argparse
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +24,7 @@ from pydicom.data import get_testdata_file
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from node.domain import DeliveryState, JobState
+from node.domain import DeliveryState, JobState, StudyState
 from node.settings import Settings, load_settings
 from node.store import listing
 from node.store.ledger import Ledger, open_ledger
@@ -32,7 +36,6 @@ from tests.peers.scanner import send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from pydicom import Dataset
 
@@ -92,11 +95,11 @@ class Sent:
         return str(self.instances[0].StudyInstanceUID)
 
 
-def main() -> int:
-    """Run the demo; the exit status is 0 only if everything came back as it must."""
+def main(build: Path) -> int:
+    """Run the demo in ``build``; the exit status is 0 only if everything came back as it must."""
     console = Console()
     started = time.monotonic()
-    pacs_folder = BUILD / "pacs"
+    pacs_folder = build / "pacs"
     again = pacs_folder.is_dir() and any(pacs_folder.iterdir())
     pacs_folder.mkdir(parents=True, exist_ok=True)
     console.print("Making a T1 head with known truth, and taking an ECG from pydicom.")
@@ -108,66 +111,71 @@ def main() -> int:
         Sent("T1 head MR", "MR1", "brain-mr-volumetry", head),
     )
     node_port, pacs_port = free_port(), free_port()
-    (BUILD / "radnode.toml").write_text(CONFIG.format(node_port=node_port, pacs_port=pacs_port))
-    settings = load_settings(BUILD / "radnode.toml")
-    with _node(settings), _pacs(pacs_folder, pacs_port, node_port):
+    (build / "radnode.toml").write_text(CONFIG.format(node_port=node_port, pacs_port=pacs_port))
+    settings = load_settings(build / "radnode.toml")
+    with _node(build, settings), _pacs(build, pacs_port, node_port):
         console.print(f"radnode listens on port {node_port}, the PACS on port {pacs_port}.")
         with open_ledger(settings) as ledger:
-            return _show(console, settings, ledger, studies, truth, again=again, since=started)
+            back = _send_twice(console, build, settings, ledger, studies, again=again)
+    if not back:
+        return 1
+    return _judge(console, build, studies, truth, started)
 
 
-def _show(
+def _send_twice(
     console: Console,
+    build: Path,
     settings: Settings,
     ledger: Ledger,
     studies: Sequence[Sent],
-    truth: Mask,
     *,
     again: bool,
-    since: float,
-) -> int:
-    before = _stored()
+) -> bool:
+    """Send everything, and send it again; whether one set of results came back."""
+    before = _stored(build)
     if not _send_and_wait(settings, ledger, studies):
-        console.print("[red]Not every result came back in time; see build/demo/node.log.[/red]")
-        return 1
-    if again and _stored() != before:
+        console.print(f"[red]Not every result came back in time; see {build / 'node.log'}.[/red]")
+        return False
+    first = _stored(build)
+    if again and first != before:
         console.print("[red]Sending again changed what the PACS holds.[/red]")
-        return 1
-    first = _stored()
+        return False
     _send_and_wait(settings, ledger, studies)
-    if _stored() != first:
+    if _stored(build) != first:
         console.print("[red]A second sending made a second result.[/red]")
-        return 1
+        return False
     console.print(f"Sent twice; the PACS holds {len(first)} objects, one set of results a study.")
-    return _judge(console, studies, truth, since)
+    return True
 
 
-def _judge(console: Console, studies: Sequence[Sent], truth: Mask, since: float) -> int:
+def _judge(
+    console: Console, build: Path, studies: Sequence[Sent], truth: Mask, since: float
+) -> int:
     """Read back what the PACS holds: pictures, reports, and the Dice against the truth."""
-    objects = [dcmread(path) for path in sorted((BUILD / "pacs").glob("*.dcm"))]
+    objects = [dcmread(path) for path in sorted((build / "pacs").glob("*.dcm"))]
     electrocardiogram, head = studies
     (segmentation,) = [o for o in objects if o.Modality == "SEG"]
     mask = pictures.mask_of(segmentation, head.instances)
-    pictures.draw_overlay(head.instances, mask, BUILD / "overlay.png")
-    pictures.draw_strip(electrocardiogram.instances[0], BUILD / "ecg.png")
+    pictures.draw_overlay(head.instances, mask, build / "overlay.png")
+    pictures.draw_strip(electrocardiogram.instances[0], build / "ecg.png")
     for study in studies:
         (report,) = [
             o for o in objects if o.Modality == "SR" and o.StudyInstanceUID == study.study_uid
         ]
         readable = as_text(report)
-        (BUILD / f"{study.pipeline}.txt").write_text(readable)
+        (build / f"{study.pipeline}.txt").write_text(readable)
         console.rule(study.name)
         console.print(readable, highlight=False, markup=False)
     dice = 2.0 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + truth.sum())
     console.rule()
     console.print(f"Brain mask against its known truth: Dice {dice:.3f} (must be {LEAST_DICE}).")
-    console.print(f"Results, pictures and reports: {BUILD.relative_to(REPOSITORY)}/")
+    console.print(f"Results, pictures and reports: {build}/", soft_wrap=True)
     console.print(f"Done in {time.monotonic() - since:.0f} s.")
     return 0 if dice >= LEAST_DICE else 1
 
 
-def _stored() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (BUILD / "pacs").glob("*.dcm")}
+def _stored(build: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (build / "pacs").glob("*.dcm")}
 
 
 def _send_and_wait(settings: Settings, ledger: Ledger, studies: Sequence[Sent]) -> bool:
@@ -205,13 +213,16 @@ def _stage(ledger: Ledger, study: Sent) -> str:
         if jobs[0]["state"] != JobState.COMPLETED:
             return "analysing" if jobs[0]["state"] == JobState.IN_PROGRESS else "scheduled"
         states = {row["state"] for row in listing.deliveries_of_job(db, jobs[0]["id"])}
-    return "committed" if states == {DeliveryState.COMMITTED.value} else "delivering"
+        (whole,) = [row for row in listing.studies(db, 100) if row["study_uid"] == study.study_uid]
+    # Not before the study is closed: until then another result of it may be on its way.
+    done = whole["state"] == StudyState.COMPLETE and states == {DeliveryState.COMMITTED}
+    return "committed" if done else "delivering"
 
 
 @contextmanager
-def _process(command: list[str], port: int, log: str) -> Iterator[None]:
+def _process(command: list[str], port: int, log: Path) -> Iterator[None]:
     """Run a program until the block ends; the block begins when ``port`` answers."""
-    with (BUILD / log).open("wb") as output:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
@@ -219,7 +230,7 @@ def _process(command: list[str], port: int, log: str) -> Iterator[None]:
         end = time.monotonic() + PATIENCE_S
         while not accepts(port):
             if process.poll() is not None or time.monotonic() > end:
-                sys.exit(f"{command[2]} did not start; see {(BUILD / log).name} in build/demo.")
+                sys.exit(f"{command[2]} did not start; see {log}.")
             time.sleep(0.05)
         yield
     finally:
@@ -228,21 +239,25 @@ def _process(command: list[str], port: int, log: str) -> Iterator[None]:
 
 
 @contextmanager
-def _node(settings: Settings) -> Iterator[None]:
+def _node(build: Path, settings: Settings) -> Iterator[None]:
     """Run ``radnode up``."""
-    command = [sys.executable, "-m", "node.cli", "up", "--config", str(BUILD / "radnode.toml")]
-    with _process(command, settings.listen.port, "node.log"):
+    command = [sys.executable, "-m", "node.cli", "up", "--config", str(build / "radnode.toml")]
+    with _process(command, settings.listen.port, build / "node.log"):
         yield
 
 
 @contextmanager
-def _pacs(folder: Path, port: int, node_port: int) -> Iterator[None]:
+def _pacs(build: Path, port: int, node_port: int) -> Iterator[None]:
     answer_to = f"RADNODE@127.0.0.1:{node_port}"
-    options = ["--port", str(port), "--folder", str(folder), "--answer-to", answer_to]
+    folder = str(build / "pacs")
+    options = ["--port", str(port), "--folder", folder, "--answer-to", answer_to]
     command = [sys.executable, "-m", "tests.peers.pacs", *options]
-    with _process(command, port, "pacs.log"):
+    with _process(command, port, build / "pacs.log"):
         yield
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description="Two studies in, their results back in a PACS.")
+    parser.add_argument("--out", type=Path, default=BUILD, help="default: %(default)s")
+    given = parser.parse_args()
+    sys.exit(main(given.out.resolve()))

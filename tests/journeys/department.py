@@ -315,7 +315,9 @@ def department(
                     commit=False,
                 ),
                 FOLDER: FolderDestination(kind="folder", path=archive),
-                SCRIPTED: DimseDestination(kind="dimse", ae_title="PACS", host=HOST, port=pacs.port),
+                SCRIPTED: DimseDestination(
+                    kind="dimse", ae_title="PACS", host=HOST, port=pacs.port
+                ),
             },
             routes=ROUTES,
         )
@@ -329,5 +331,7 @@ def department(
         node.listening()
         ledger = stack.enter_context(open_ledger(settings))
         running = Department(node, ledger, keeper, storescp, pacs, gate, broker_folder)
-        stack.callback(lambda: running.pacs.close())
-        yield running
+        try:
+            yield running
+        finally:
+            running.pacs.close()  # whichever it is by then: it may have been off

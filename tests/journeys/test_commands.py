@@ -1,4 +1,7 @@
-"""What people ask a running node on the command line."""
+"""What people ask a running node on the command line.
+
+On one database: what the verbs ask the ledger is tested on both in tests/node.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from tests.peers import bright_spot
 if TYPE_CHECKING:
     from tests.journeys.department import Department, Study
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("_department", ["sqlite-embedded"], indirect=True),
+]
 
 
 def test_every_list_tells_of_a_study_to_people_and_to_programs(
@@ -95,7 +101,7 @@ def test_why_explains_a_study_that_no_route_takes(department: Department, study:
     assert "FAILS  pipeline wants ImageType = ORIGINAL; it is AXIAL, DERIVED, SECONDARY" in said
 
 
-@pytest.mark.parametrize("verb", ["why", "show", "retry", "cancel"])
+@pytest.mark.parametrize("verb", ["why", "retry"])
 def test_a_name_that_nothing_has_is_two_lines_and_a_failure(department: Department, verb: str):
     answer = department.node.ask(verb, "ffffffffffff")
     assert answer.returncode == 1

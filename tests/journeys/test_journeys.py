@@ -26,8 +26,6 @@ from tests.peers.validators import complaints_about
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pydicom import Dataset
-
     from tests.journeys.department import Department, Study
 
 pytestmark = pytest.mark.slow

@@ -75,7 +75,7 @@ def travelled(_department: Department) -> list[Study]:
     department.scan(found)
     department.scan(gappy)
     department.scan(quarantined, "CT4")
-    department.scan(unrouted, "CANARY_FREE")
+    department.scan(unrouted, "CT9")
     conflicting, malformed = deepcopy(found[0]), deepcopy(found[1])
     conflicting.ImageComments = "another canary comment"
     del malformed.StudyInstanceUID
@@ -119,15 +119,15 @@ def test_the_broker_hears_of_jobs_and_of_nothing_else(
 def test_no_row_of_the_ledger_names_a_patient(department: Department, travelled: list[Study]):
     with department.ledger.read() as db:
         rows = [
-            (table.name, row) for table in metadata.sorted_tables for row in db.execute(select(table))
+            (table.name, row)
+            for table in metadata.sorted_tables
+            for row in db.execute(select(table))
         ]
     assert {"study", "job", "event", "delivery"} <= {name for name, _ in rows}
     assert [name for name, row in rows if CANARY.search(repr(row).encode())] == []
 
 
-def test_logs_speak_of_studies_by_their_short_names(
-    department: Department, travelled: list[Study]
-):
+def test_logs_speak_of_studies_by_their_short_names(department: Department, travelled: list[Study]):
     logs = everywhere(department.node.settings.log_folder)
     said = b"".join(path.read_bytes() for path in logs)
     for name in (b"received", b"series_complete", b"job_completed", b"refused", b"gate_closed"):

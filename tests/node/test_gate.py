@@ -136,11 +136,17 @@ def test_it_agrees_with_pydicom_on_files_of_many_makers(path, tmp_path):
     assert identity.modality == dataset.get("Modality", "")
 
 
-def test_our_own_objects_are_recognised_by_their_maker(identify):
+def test_our_own_objects_are_recognised_by_their_maker_and_an_image_is_never_ours(identify):
     assert gate.MANUFACTURER == MANUFACTURER
-    for maker, own in ((None, False), ("Someone", False), (MANUFACTURER, True)):
+    for maker, modality, own in (
+        (None, "SEG", False),
+        ("Someone", "SR", False),
+        (MANUFACTURER, "SR", True),
+        (MANUFACTURER, "SEG", True),
+        (MANUFACTURER, "CT", False),
+    ):
         dataset = scanner.ct_slice()
-        dataset.Manufacturer = maker
+        dataset.Manufacturer, dataset.Modality = maker, modality
         assert identify(scanner.encode(dataset)).made_here is own
 
 

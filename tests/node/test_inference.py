@@ -77,7 +77,7 @@ class Raises(Harmless):
 
 class Eats(Harmless):
     def run(self, ct):
-        kept = [np.ones(50_000_000) for _ in range(100)]
+        kept = [np.empty(50_000_000) for _ in range(100)]
         return Result(notes=(str(len(kept)),))
 
 
@@ -210,15 +210,15 @@ def test_models_stay_warm_from_job_to_job(model: Model) -> None:
     [
         ("crashes", "The inference process was killed by signal 11."),
         ("exits", "The inference process ended with 3."),
-        ("raises", "It failed: RuntimeError at misbehaving.py:52."),
+        ("raises", "It failed: RuntimeError at misbehaving.py:"),
         ("eats", "It ran out of memory."),
-        ("is-cold", "It failed: OSError at misbehaving.py:99."),
+        ("is-cold", "It failed: OSError at misbehaving.py:"),
     ],
 )
 def test_a_model_that_fails_is_told_in_a_sentence_and_the_next_job_works(
     model: Model, name: str, what: str
 ) -> None:
-    assert model.fails(name) == what
+    assert model.fails(name).startswith(what)
     assert model.run("harmless")["outcome"] == "nothing_found"
 
 
@@ -263,6 +263,7 @@ def test_whatever_the_worker_raises_while_it_waits_ends_the_process(model: Model
 def test_a_process_killed_between_two_jobs_is_replaced(model: Model) -> None:
     model.run("harmless")
     os.kill(model.pid, signal.SIGKILL)
+    gone(model.pid)
     assert model.run("harmless")["outcome"] == "nothing_found"
 
 
@@ -293,9 +294,11 @@ def gone(pid: int) -> None:
 
 WORKER = """
 import os, sys
+from node import log
 from node.inference import InferenceProcess
 from node.settings import Work
 
+log.configure("work")  # to standard error
 inference = InferenceProcess(Work(threads=1))
 inference.ask({"warm": ["harmless"]}, deadline_s=60.0, tick=lambda: None)
 print(inference._child.process.pid, flush=True)

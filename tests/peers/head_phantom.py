@@ -208,7 +208,7 @@ def _image(root: str, instance: str, series: str, grid: Grid) -> Dataset:
     image.ReferringPhysicianName = ""
     image.PositionReferenceIndicator = ""
     image.Modality, image.BodyPartExamined, image.PatientPosition = "MR", "HEAD", "HFS"
-    image.Manufacturer, image.ManufacturerModelName = "radnode", "Head phantom"
+    image.Manufacturer, image.ManufacturerModelName = "Phantom", "Head phantom"
     image.DeviceSerialNumber, image.SoftwareVersions = "1", "1"
     image.MagneticFieldStrength = "3"
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"

@@ -1,0 +1,100 @@
+"""The demo does what the README says of it, and every tool of the field takes what it leaves."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from matplotlib import image
+from pydicom import dcmread
+
+from tests.peers import REPOSITORY, dcmtk
+from tests.peers.orthanc import orthanc
+from tests.peers.validators import complaints_about
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+LEAST_DICE = 0.95
+
+
+def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the demo as ``make demo`` does, but in ``folder``."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.journeys.demo", "--out", folder],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo") / "build"
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The demo, run once on a fresh machine."""
+    finished = run_demo(folder)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished
+
+
+@pytest.fixture
+def objects(demo, folder: Path) -> tuple[Path, ...]:
+    """What its PACS holds."""
+    return tuple(sorted((folder / "pacs").iterdir()))
+
+
+def test_both_studies_come_back_with_their_reports_and_one_overlay(objects: tuple[Path, ...]):
+    headers = [dcmread(path, stop_before_pixels=True) for path in objects]
+    assert sorted(header.Modality for header in headers) == ["SEG", "SR", "SR"]
+    assert len({header.StudyInstanceUID for header in headers}) == 2
+
+
+def test_every_validator_and_reader_takes_every_object(objects: tuple[Path, ...]):
+    assert complaints_about(objects) == {}
+
+
+def test_orthanc_stores_every_object(objects: tuple[Path, ...], tmp_path: Path):
+    with orthanc(tmp_path) as server:
+        sent = dcmtk.storescu(server.port, objects, "-R", called_ae=server.ae_title)
+        assert sent.returncode == 0, sent.stderr
+        stored = {one.SOPInstanceUID for one in server.datasets()}
+    assert stored == {dcmread(path).SOPInstanceUID for path in objects}
+
+
+def test_the_brain_mask_agrees_with_its_known_truth(demo):
+    (dice,) = re.findall(r"known truth: Dice (\d\.\d+)", demo.stdout)
+    assert float(dice) >= LEAST_DICE
+
+
+def test_the_reports_are_printed_and_left_as_text(demo, folder: Path):
+    for name in ("ecg-atrial-fibrillation", "brain-mr-volumetry"):
+        readable = (folder / f"{name}.txt").read_text()
+        assert "not for primary diagnosis" in readable.lower()
+        said = demo.stdout.split()
+        assert all(word in said for word in readable.split())
+
+
+@pytest.mark.parametrize(("name", "drawn_in"), [("overlay.png", "grey and red"), ("ecg.png", "")])
+def test_the_pictures_show_something(demo, folder: Path, name: str, drawn_in: str):
+    pixels = image.imread(folder / name)[..., :3]
+    assert pixels.std() > 0.05
+    reddish = (pixels[..., 0] > pixels[..., 1] + 0.2) & (pixels[..., 0] > pixels[..., 2] + 0.2)
+    assert not drawn_in or reddish.mean() > 0.01
+
+
+def test_a_second_run_changes_nothing_in_the_pacs(demo, folder: Path):
+    held = {path.name: path.read_bytes() for path in (folder / "pacs").iterdir()}
+    again = run_demo(folder)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert {path.name: path.read_bytes() for path in (folder / "pacs").iterdir()} == held
