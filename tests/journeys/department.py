@@ -10,6 +10,7 @@ import os
 import struct
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
@@ -264,8 +265,6 @@ def study_uid(study: Study) -> str:
 
 def dcmread_bytes(part10: bytes) -> Dataset:
     """Return a Part 10 file, read."""
-    from io import BytesIO
-
     return dcmread(BytesIO(part10))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -93,9 +94,14 @@ def test_a_node_that_does_not_list_itself_is_well(settings: Settings, ledger: Le
         assert found(closed, f"Port {only.port} is in use").ok
 
 
+def hang_up(server: socket.socket) -> None:
+    server.accept()[0].close()
+
+
 @once
 def test_a_port_that_another_program_has_is_told(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", settings.listen.port)):
+    with socket.create_server(("127.0.0.1", settings.listen.port)) as other:
+        threading.Thread(target=hang_up, args=[other]).start()
         assert not found(settings, f"Port {settings.listen.port} cannot be used").ok
 
 

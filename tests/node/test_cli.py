@@ -202,6 +202,7 @@ def test_check_is_readable(radnode: Command) -> None:
     assert "FAILED" in radnode("check").out
 
 
+@once
 def test_the_pipelines_are_listed_with_what_they_ask(radnode: Command, node: Settings) -> None:
     listed = {one["name"]: one for one in radnode("pipelines", "--json").json}
     found = listed[bright_spot.NAME]
@@ -265,6 +266,7 @@ def test_lists_are_for_people_and_for_programs(
     assert not any("token" in key for key in job)
 
 
+@once
 def test_a_limit_keeps_the_newest(radnode: Command, node: Settings, ledger: Ledger) -> None:
     for name in ("older", "newer"):
         waiting_result(node, ledger, ["out"], name=name)
@@ -285,6 +287,7 @@ def test_why_explains_each_routes_yes_and_no(
     assert [one["taken"] for one in series["decisions"]] == [True, False]
 
 
+@once
 def test_a_study_or_job_is_named_by_the_start_of_its_id(
     radnode: Command, node: Settings, ledger: Ledger
 ) -> None:
@@ -297,6 +300,7 @@ def test_a_study_or_job_is_named_by_the_start_of_its_id(
         assert "No job is called that" in radnode("show", text).error
 
 
+@once
 def test_show_tells_the_history_of_a_job(radnode: Command, node: Settings, ledger: Ledger) -> None:
     scan(node, ledger)
     lease = claimed(ledger)
@@ -347,6 +351,7 @@ def test_refused_results_are_sent_again_and_unsent_ones_are_kept_back(
 # --- watching --------------------------------------------------------------------------------
 
 
+@once
 def test_the_overview_shows_what_needs_a_person(node: Settings, ledger: Ledger) -> None:
     scan(node, ledger)
     lease = claimed(ledger, "worker-here-1")

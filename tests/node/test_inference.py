@@ -184,10 +184,14 @@ class Model:
         return raised.value.what
 
     @property
-    def pid(self) -> int:
+    def process(self) -> subprocess.Popen[bytes]:
         child = self.inference._child
         assert child is not None
-        return child.process.pid
+        return child.process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
 
 @pytest.fixture
@@ -263,7 +267,7 @@ def test_whatever_the_worker_raises_while_it_waits_ends_the_process(model: Model
 def test_a_process_killed_between_two_jobs_is_replaced(model: Model) -> None:
     model.run("harmless")
     os.kill(model.pid, signal.SIGKILL)
-    gone(model.pid)
+    model.process.wait()
     assert model.run("harmless")["outcome"] == "nothing_found"
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from node.store.ledger import Ledger
 
+once = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
 SERIES = CompletedSeries("1.2.3", "1.2.3.4", "CT", 1)
 
 
@@ -85,6 +87,7 @@ def test_a_completed_series_becomes_a_job_with_its_bell(settings: Settings, ledg
     assert node.plan() == 0
 
 
+@once
 def test_a_series_that_no_route_takes_is_told(settings: Settings, ledger: Ledger) -> None:
     node = department(settings, ledger, take({"Modality": "MR"}, "pacs"))
     node.receive()
@@ -94,6 +97,7 @@ def test_a_series_that_no_route_takes_is_told(settings: Settings, ledger: Ledger
     assert len(events(ledger, "no_route")) == 1
 
 
+@once
 def test_routes_to_one_pipeline_make_one_job_for_all_their_destinations(
     settings: Settings, ledger: Ledger
 ) -> None:
@@ -125,6 +129,7 @@ def test_a_late_instance_makes_a_second_job_that_supersedes_the_first(
     assert first.input_digest != second.input_digest
 
 
+@once
 def test_a_resend_makes_no_second_job(settings: Settings, ledger: Ledger) -> None:
     node = department(settings, ledger, take({}, "pacs"))
     node.receive()
@@ -160,6 +165,7 @@ def test_a_series_that_cannot_be_read_holds_up_no_other(settings: Settings, ledg
     assert node.plan() == 1
 
 
+@once
 def test_a_pipeline_of_a_route_that_is_gone_leaves_the_series_for_later(
     settings: Settings, ledger: Ledger
 ) -> None:
@@ -223,7 +229,7 @@ def test_another_study_or_series_is_another_job_and_another_revision_is_not() ->
     assert identity(one, revision=7) == identity(one)
 
 
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@once
 def test_any_order_over_any_associations_makes_the_same_job(
     settings: Settings, ledger: Ledger
 ) -> None:
@@ -262,6 +268,7 @@ def test_any_order_over_any_associations_makes_the_same_job(
     assert len(found) == 1
 
 
+@once
 def test_the_plan_is_not_undone_by_an_instance_that_comes_after_it(
     settings: Settings, ledger: Ledger
 ) -> None:

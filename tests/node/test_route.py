@@ -172,6 +172,7 @@ def raw_element(tag: tuple[int, int], vr: bytes, value: bytes) -> bytes:
         ("SliceThickness", raw_element((0x18, 0x50), b"DS", b"1.2.3.")),
     ],
 )
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_value_that_breaks_its_own_rules_stops_nobody(
     tmp_path: Path, keyword: str, element: bytes
 ) -> None:

@@ -255,6 +255,7 @@ WRITES: tuple[Callable[[Connection, Lease], None], ...] = (
     lambda db, lease: jobs.finish(db, lease, Outcome.FOUND, "{}"),
     lambda db, lease: jobs.fail(db, lease, **WHAT, retry_in_s=0.0),
     lambda db, lease: jobs.quarantine(db, lease, **WHAT),
+    jobs.overtake,
     jobs.release,
 )
 
@@ -351,6 +352,17 @@ def test_a_released_job_counts_no_attempt_and_is_announced_again(ledger: Ledger)
         with ledger.write() as db:
             jobs.release(db, lease)
     assert len(rows(ledger, outbox)) == 1 + jobs.MAXIMUM_ATTEMPTS + 1
+
+
+def test_a_job_whose_series_has_grown_is_canceled_for_the_next_revision(ledger: Ledger) -> None:
+    plan(ledger, revision(1))
+    lease = claimed(ledger)
+    with ledger.write() as db:
+        jobs.overtake(db, lease)
+    assert claim(ledger) is None
+    plan(ledger, revision(2))
+    assert not retry(ledger, revision(1).id)
+    assert claimed(ledger).supersedes is None
 
 
 # --- by a person -----------------------------------------------------------------------------

@@ -69,6 +69,7 @@ def tree(supervisor: int) -> list[psutil.Process]:
     return psutil.Process(supervisor).children(recursive=True)
 
 
+@pytest.mark.slow
 def test_up_starts_every_role_heals_each_and_ends_them_all(node: Node) -> None:
     up = node.start("up")
     wait_until(lambda: all_run(node, up.pid), timeout_s=60.0, what="The start of every role")
@@ -92,6 +93,7 @@ def test_up_starts_every_role_heals_each_and_ends_them_all(node: Node) -> None:
 
 
 @once
+@pytest.mark.slow
 def test_the_roles_end_with_a_supervisor_that_is_killed_and_its_broker_is_adopted(
     node: Node,
 ) -> None:
