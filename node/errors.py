@@ -8,6 +8,7 @@ NodeError
 ├── BrokerAway           the bell cannot be rung; the ledger rings again
 ├── LeaseLost            another worker holds the job now; what this one made is discarded
 ├── ModelFailed          the model crashed, hung or ran out of memory; retried, then quarantined
+├── DiskFailed           a file of ours cannot be read or written; retried, then quarantined
 ├── GateClosed           a result contradicts its source; goes to a person, never to the PACS
 └── DeliveryError
     ├── PeerUnreachable  network or association failure; retried for ever with back-off
@@ -65,6 +66,12 @@ class LeaseLost(NodeError):
 
 class ModelFailed(NodeError):
     """The inference process crashed, hung or ran out of memory."""
+
+    retry = True
+
+
+class DiskFailed(NodeError):
+    """The spool, the artifacts or the work folder cannot be read or written."""
 
     retry = True
 

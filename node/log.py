@@ -94,10 +94,11 @@ def configure(role: str, folder: Path | None = None) -> None:
         handler.setFormatter(formatter)
         root.addHandler(handler)
     root.setLevel(logging.INFO)
-    for noisy in ("pynetdicom", "celery", "kombu", "amqp", "alembic", "highdicom"):
+    for noisy in ("celery", "kombu", "amqp", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # pydicom quotes the values it complains about.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    # pydicom quotes the values it complains about; pynetdicom says as errors what we say as events.
+    for silent in ("pydicom", "pynetdicom"):
+        logging.getLogger(silent).setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -274,6 +274,11 @@ class Settings(Section):
             return f"sqlite:///{self.data.resolve() / 'ledger.sqlite'}"
         return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
 
+    def name_of(self, destination: DimseDestination) -> str:
+        """Return how the file calls a destination; its AE title if it is not in the file."""
+        names = (name for name, one in self.destinations.items() if one == destination)
+        return next(names, destination.ae_title)
+
     def destination(self, name: str) -> DimseDestination | FolderDestination:
         """Return the destination called ``name``.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from node import bell, publish, route
 from node.crashpoint import reach
 from node.domain import Lease, Outcome
-from node.errors import ConfigError, GateClosed, LeaseLost, ModelFailed, NodeError
+from node.errors import DiskFailed, LeaseLost, ModelFailed, NodeError
 from node.inference import InferenceProcess
 from node.load.source import read_headers
 from node.log import get_logger, short
@@ -75,23 +75,32 @@ class Worker:
             thread.join()
 
     def _work(self) -> None:
+        """What the job thread does: nothing but ``Stopping`` ends it."""
         try:
-            self._warm_up()
+            self._guarded(self._warm_up)
             while not self._stop.is_set():
                 self._wake.clear()
-                try:
-                    while not self._stop.is_set() and self.run_next():
-                        pass
-                    self._touch(None)
-                except Exception as error:
-                    log.error(
-                        "worker_failed", what=type(error).__name__, do="Read 'radnode check'."
-                    )
+                self._guarded(self._drain)
                 self._wake.wait(POLL_S)
         except Stopping:
             pass
         finally:
             self._inference.kill()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run one step of the job thread; what it cannot handle is told, and tried again later."""
+        try:
+            step()
+        except Stopping:
+            raise
+        except Exception as error:
+            log.error("worker_failed", what=type(error).__name__, do="Run 'radnode check'.")
+
+    def _drain(self) -> None:
+        """Do jobs until none waits."""
+        while not self._stop.is_set() and self.run_next():
+            pass
+        self._touch(None)
 
     def _warm_up(self) -> None:
         """Load the models of every route before the first study needs them."""
@@ -135,12 +144,14 @@ class Worker:
                 jobs.overtake(db, lease)
         except LeaseLost as error:
             log.warning("lease_lost", what=error.what, **about)
-        except GateClosed as error:
-            log.error("gate_closed", problems=error.problems, **about)
-            self._give_back(lease, error, person=True)
-        except (ModelFailed, ConfigError) as error:
-            log.error("job_failed", what=error.what, do=error.do, **about)
-            self._give_back(lease, error, person=False)
+        except NodeError as error:
+            self._give_back(lease, error)
+        except OSError as error:
+            failed = DiskFailed(
+                f"A file could not be read or written: {error.strerror}.",
+                do="Check the disk under 'data' (radnode check), then retry the job.",
+            )
+            self._give_back(lease, failed)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return True
@@ -212,13 +223,15 @@ class Worker:
         reports = [a for a in deliveries.artifacts_of(db, job_id) if a.role == "sr"]
         return str(self._settings.artifact_folder / reports[0].path) if reports else None
 
-    def _give_back(self, lease: Lease, error: NodeError, *, person: bool) -> None:
+    def _give_back(self, lease: Lease, error: NodeError) -> None:
+        """Schedule another attempt if that may help, else set the job aside for a person."""
+        log.error("job_failed", job=lease.job.id, what=error.what, do=error.do)
         with contextlib.suppress(LeaseLost), self._ledger.write() as db:
-            if person:
-                jobs.quarantine(db, lease, what=error.what, do=error.do)
-            else:
+            if error.retry:
                 wait_s = RETRY_S * 2 ** (lease.attempt - 1)
                 jobs.fail(db, lease, what=error.what, do=error.do, retry_in_s=wait_s)
+            else:
+                jobs.quarantine(db, lease, what=error.what, do=error.do)
 
     def _tick(self, job_id: str | None) -> None:
         if self._stop.is_set():

@@ -36,19 +36,25 @@ def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def _migrated_postgresql(postgresql: Postgres) -> Iterator[str]:
+    with postgresql.database() as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[str]:
+def database(request: pytest.FixtureRequest) -> str:
     """``database`` of the settings. The whole suite passes on both.
 
     A test for which it cannot matter asks for one:
     ``@pytest.mark.parametrize("database", ["sqlite"], indirect=True)``.
     """
     if request.param == "sqlite":
-        yield "sqlite"
-        return
+        return "sqlite"
     server: Postgres = request.getfixturevalue("postgresql")
-    with server.database() as url:
-        yield url
+    url: str = request.getfixturevalue("_migrated_postgresql")
+    server.empty(url)
+    return url
 
 
 @pytest.fixture

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
-from node.cli import ledger, roles, tools
 from node.errors import NodeError
 
+MODULES = {
+    "tools": ("init", "check", "echo", "send", "pipelines", "run"),
+    "roles": ("up", "listen", "relay", "work", "deliver"),
+    "ledger": ("studies", "jobs", "deliveries", "show", "why", "retry", "cancel", "watch", "logs"),
+}
+"""Module -> its verbs. Only the module of the verb asked for is imported."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class Verbs(click.Group):
+    """The verbs of all modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return them in the order in which a new user meets them."""
+        return [verb for verbs in MODULES.values() for verb in verbs]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the verb's module and return the verb; None for a word that is none."""
+        for module, verbs in MODULES.items():
+            if cmd_name in verbs:
+                commands: dict[str, click.Command] = {
+                    command.name or "": command
+                    for command in import_module(f"node.cli.{module}").VERBS
+                }
+                return commands[cmd_name]
+        return None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="radnode")
 def main() -> None:
     """The DICOM node that a department routes its studies to and forgets."""
-
-
-for verb in (*tools.VERBS, *roles.VERBS, *ledger.VERBS):
-    main.add_command(verb)
 
 
 def run() -> None:

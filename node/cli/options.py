@@ -16,7 +16,6 @@ from rich.table import Table
 from node.errors import ConfigError
 from node.settings import CONFIG_VARIABLE, Settings, load_settings
 from node.store.ledger import Ledger, open_ledger
-from node.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +60,8 @@ def ledger_of(settings: Settings) -> Ledger:
 
 def ready_ledger(settings: Settings) -> Ledger:
     """Open the ledger for a role, its schema brought up to date first."""
+    from node.store.migrate import migrate
+
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     migrate(settings.database_url)
     return open_ledger(settings)

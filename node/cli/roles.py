@@ -1,4 +1,4 @@
-"""Verbs that run: the whole node, or one role of it."""
+"""Verbs that run: the whole node, or one role of it. Each imports only what its role needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node import commit, deliver, log, relay, route, supervise
+from node import log, route, supervise
 from node.cli.options import config_option, ready_ledger
-from node.dimse import listener
-from node.reindex import reindex
-from node.worker import Worker
 
 if TYPE_CHECKING:
     from node.settings import Settings
@@ -67,6 +64,9 @@ def up(settings: Settings) -> None:
 @number_option
 def listen(settings: Settings, number: int) -> None:
     """Run one C-STORE listener."""
+    from node.dimse import listener
+    from node.reindex import reindex
+
     log.configure(f"listen-{number}", settings.log_folder)
     ledger = ready_ledger(settings)
     stop = _stop_event()
@@ -74,13 +74,15 @@ def listen(settings: Settings, number: int) -> None:
     listener.serve(settings, ledger, stop=stop, name=f"listener-{os.uname().nodename}-{number}")
 
 
-@click.command(name="relay")
+@click.command()
 @config_option
-def relay_(settings: Settings) -> None:
+def relay(settings: Settings) -> None:
     """Complete, route and plan studies, and ring for their jobs."""
+    from node import relay as stage
+
     log.configure("relay", settings.log_folder)
     _check_routes(settings)
-    relay.run(settings, ready_ledger(settings), _stop_event())
+    stage.run(settings, ready_ledger(settings), _stop_event())
 
 
 @click.command()
@@ -88,6 +90,8 @@ def relay_(settings: Settings) -> None:
 @number_option
 def work(settings: Settings, number: int) -> None:
     """Run one worker."""
+    from node.worker import Worker
+
     log.configure(supervise.worker_name(number), settings.log_folder)
     _check_routes(settings)
     ledger = ready_ledger(settings)
@@ -95,10 +99,13 @@ def work(settings: Settings, number: int) -> None:
     Worker(settings, ledger, supervise.worker_name(number)).run()
 
 
-@click.command(name="deliver")
+@click.command()
 @config_option
-def deliver_(settings: Settings) -> None:
+def deliver(settings: Settings) -> None:
     """Send results to their destinations, and ask for storage commitment."""
+    from node import commit
+    from node import deliver as stage
+
     log.configure("deliver", settings.log_folder)
     ledger = ready_ledger(settings)
     stop = _stop_event()
@@ -106,10 +113,10 @@ def deliver_(settings: Settings) -> None:
         committing = pool.submit(commit.run, settings, ledger, stop)
         committing.add_done_callback(lambda _: stop.set())  # neither goes on without the other
         try:
-            deliver.run(settings, ledger, stop)
+            stage.run(settings, ledger, stop)
         finally:
             stop.set()
     committing.result()
 
 
-VERBS = (up, listen, work, relay_, deliver_)
+VERBS = (up, listen, relay, work, deliver)

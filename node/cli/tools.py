@@ -155,7 +155,7 @@ def run(name: str, folder: Path, out: Path) -> None:
 
 
 def _run_series(chosen: Pipeline, paths: Sequence[Path], folder: Path) -> None:
-    from node.analyse import analyse  # noqa: PLC0415 - imports numpy and SimpleITK
+    from node.analyse import analyse
 
     identity = derived_uuid("run", _digest(paths), chosen.name, chosen.version).hex
     work = Work(

@@ -186,8 +186,9 @@ def _drop(association: Association) -> None:
     association.kill()
 
 
-def _address(destination: DimseDestination) -> str:
-    return f"'{destination.ae_title}' at {destination.host}:{destination.port}"
+def _address(settings: Settings, destination: DimseDestination) -> str:
+    name = settings.name_of(destination)
+    return f"'{name}' ({destination.ae_title} at {destination.host}:{destination.port})"
 
 
 def _calling_ae(settings: Settings, destination: DimseDestination) -> str:
@@ -196,7 +197,7 @@ def _calling_ae(settings: Settings, destination: DimseDestination) -> str:
 
 def _unreachable(settings: Settings, destination: DimseDestination) -> PeerUnreachable:
     return PeerUnreachable(
-        f"No answer from {_address(destination)}.",
+        f"No answer from {_address(settings, destination)}.",
         do="Check host and port under [destinations] in radnode.toml, then ask the PACS "
         f"administrator whether it accepts calls from AE title "
         f"'{_calling_ae(settings, destination)}'.",
@@ -217,13 +218,13 @@ def _why_not(
     if association.is_rejected and answer is not None:
         kind = AssociationRejected if answer.result == REJECTED_PERMANENTLY else PeerUnreachable
         return kind(
-            f"{_address(destination)} rejected the association: {answer.reason_str}.",
+            f"{_address(settings, destination)} rejected the association: {answer.reason_str}.",
             do="Check ae_title of the destination, and let the PACS administrator enter AE "
             f"title '{_calling_ae(settings, destination)}' with this host's address.",
         )
     if association.rejected_contexts:
         return PeerRefused(
-            f"{_address(destination)} accepts none of the SOP classes that were offered.",
+            f"{_address(settings, destination)} accepts none of the SOP classes that were offered.",
             do="Ask its administrator to accept them, then 'radnode retry'.",
         )
     return _unreachable(settings, destination)

@@ -54,7 +54,7 @@ def test_the_intervals_are_those_of_the_simulated_waves(model, beats_per_minute)
 
 def test_a_real_twelve_lead_agrees_with_what_its_electrocardiograph_measured(model):
     """The cart's own annotations in the object: RR 982, PR 161, QRS 75, QT 368 ms (all leads)."""
-    dataset = dcmread(get_testdata_file("waveform_ecg.dcm"))
+    dataset = dcmread(str(get_testdata_file("waveform_ecg.dcm")))
     result = model.run(load_waveform(dataset).study)
     values = measured(result)
     assert result.findings[0].presence is Presence.ABSENT

@@ -33,7 +33,7 @@ def test_results_wait_for_a_pacs_that_is_down_and_hold_up_nobody_else(
         )
         waiting = department.deliveries(study, SCRIPTED)
         assert [row["state"] for row in waiting] == [DeliveryState.PENDING] * 2
-        assert all("No answer from 'PACS'" in row["what"] for row in waiting)
+        assert all(f"No answer from '{SCRIPTED}'" in row["what"] for row in waiting)
         assert department.held(study, SCRIPTED) == {}
     department.let_back_offs_end()
     department.wait_delivered(study)

@@ -228,7 +228,7 @@ def test_nobody_there_is_tried_again_and_says_where_to_look(
     waiting_result(settings, ledger, ["pacs"])
     deliver.run_once(settings, ledger)
     assert states(ledger) == ["pending", "pending"]
-    assert f"No answer from 'PACS' at {host}:{nobody.port}." in rows(ledger)[0].what
+    assert f"No answer from 'pacs' (PACS at {host}:{nobody.port})." in rows(ledger)[0].what
 
 
 @pytest.mark.parametrize("step", ["cut_before", "cut_after"])

@@ -188,12 +188,13 @@ def test_the_file_is_part_10_and_names_this_implementation(tmp_path):
 def test_a_real_slice_is_outlined(example):
     instance = getattr(examples, example)
     del instance.PixelData
-    x, y = (float(value) for value in instance.PixelSpacing)
+    row_mm, column_mm = map(float, instance.PixelSpacing)
+    x, y, z = map(float, instance.ImagePositionPatient)
     grid = Grid(
         (1, instance.Rows, instance.Columns),
-        tuple(map(float, instance.ImagePositionPatient)),
+        (x, y, z),
         ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
-        (5.0, x, y),
+        (5.0, row_mm, column_mm),
     )
     block = np.zeros(grid.shape, bool)
     block[0, 10:20, 5:9] = True

@@ -90,6 +90,7 @@ def test_dcmqi_finds_the_outline_at_the_same_place_in_the_patient(kind, tmp_path
     source = SOURCES[kind]()
     write(segmentation_of(source, made.outlined()), tmp_path / "seg.dcm")
     reader = validators.program("segimage2itkimage")
+    assert reader
     subprocess.run(
         [reader, "--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory", tmp_path, "-t", "nrrd"],
         check=True,

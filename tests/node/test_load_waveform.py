@@ -127,7 +127,7 @@ def test_big_endian_files_are_read_alike():
 
 
 def test_pydicoms_own_twelve_lead_agrees_with_pydicoms_decoder():
-    dataset = dcmread(get_testdata_file("waveform_ecg.dcm"))
+    dataset = dcmread(str(get_testdata_file("waveform_ecg.dcm")))
     groups = load_waveform(dataset).study.groups
     assert [group.original for group in groups] == [True, False]
     for index, group in enumerate(groups):

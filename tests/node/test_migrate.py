@@ -75,13 +75,12 @@ def test_every_role_of_a_new_node_may_migrate_at_once(empty: str) -> None:
     assert [(one.communicate()[1], one.returncode) for one in started] == [("", 0)] * 4
 
 
-def test_a_ledger_of_a_later_version_is_refused_in_words(
-    ledger: Ledger, settings: Settings
-) -> None:
-    with ledger.write() as db:
+def test_a_ledger_of_a_later_version_is_refused_in_words(empty: str) -> None:
+    migrate(empty)
+    with Ledger.open(empty) as ledger, ledger.write() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigError, match="later version"):
-        migrate(settings.database_url)
+        migrate(empty)
 
 
 # --- the ledger ------------------------------------------------------------------------------

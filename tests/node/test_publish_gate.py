@@ -115,6 +115,10 @@ def flip(seg):
     orientation.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
 
 
+def transpose(seg):
+    seg.Rows, seg.Columns = seg.Columns, seg.Rows
+
+
 def purpose(sr):
     return sr.ContributingEquipmentSequence[0].PurposeOfReferenceCodeSequence[0]
 
@@ -161,10 +165,7 @@ DEFECTS_OF_THE_SEGMENTATION = {
     ),
     "another number of frames": set_to("NumberOfFrames", 7),
     "not as long as": lambda seg: setattr(seg, "PixelData", seg.PixelData[:-4]),
-    "other rows and columns": lambda seg: (
-        setattr(seg, "Rows", seg.Columns),
-        setattr(seg, "Columns", 20),
-    ),
+    "other rows and columns": transpose,
     "another orientation": flip,
     "another pixel spacing": lambda seg: setattr(
         shared(seg, "PixelMeasuresSequence"), "PixelSpacing", [1.0, 1.0]

@@ -215,12 +215,14 @@ def test_without_a_ledger_nothing_is_acknowledged(port, settings, ledger):
     with ledger.write() as db:
         db.execute(text("ALTER TABLE conflict RENAME TO mislaid"))
         db.execute(text("ALTER TABLE instance RENAME TO conflict"))
-    answer = scanner.send(port, [SLICE])[0]
+    try:
+        answer = scanner.send(port, [SLICE])[0]
+    finally:  # other tests use this database too
+        with ledger.write() as db:
+            db.execute(text("ALTER TABLE conflict RENAME TO instance"))
+            db.execute(text("ALTER TABLE mislaid RENAME TO conflict"))
     assert answer.status == 0xA700
     assert answer.comment == "The receiver's database does not answer. Try again later."
-    with ledger.write() as db:
-        db.execute(text("ALTER TABLE conflict RENAME TO instance"))
-        db.execute(text("ALTER TABLE mislaid RENAME TO conflict"))
     assert scanner.send(port, [SLICE])[0].status == 0x0000
     assert len(stored(settings)) == len(instances(ledger)) == 1
 

@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from node.store.migrate import migrate
+from node.store.tables import metadata
 from tests.peers import free_port, require, running
 
 if TYPE_CHECKING:
@@ -46,6 +47,20 @@ class Postgres:
             yield self.url(name)
         finally:
             self._administer("DROP DATABASE {} WITH (FORCE)", name)
+
+    def empty(self, url: str) -> None:
+        """Delete every row of a lent database; faster by far than another database.
+
+        Whoever is still connected, perhaps a process that was killed, is cut off first: the
+        locks end with the connection.
+        """
+        tables = sql.SQL(", ").join(sql.Identifier(table.name) for table in metadata.sorted_tables)
+        with psycopg.connect(url) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
 
     def _administer(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:

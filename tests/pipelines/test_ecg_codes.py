@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pydicom.sr._concepts_dict import concepts
 
 from pipelines.contract import Code
 from pipelines.ecg_atrial_fibrillation import codes
 
+TABLE: Any = concepts  # scheme -> keyword -> value -> (meaning, context groups)
 USED = [value for value in vars(codes).values() if isinstance(value, Code)]
 
 
 @pytest.mark.parametrize("code", USED, ids=lambda code: code.meaning)
 def test_the_code_and_its_meaning_are_those_of_the_standard(code):
     meanings = {
-        keyword[code.value][0]
-        for keyword in concepts[code.scheme].values()
-        if code.value in keyword
+        keyword[code.value][0] for keyword in TABLE[code.scheme].values() if code.value in keyword
     }
     assert code.meaning in meanings
 
@@ -37,7 +38,7 @@ def test_the_code_and_its_meaning_are_those_of_the_standard(code):
 def test_the_code_belongs_to_the_context_group_it_is_used_for(code, group):
     groups = {
         number
-        for keyword in concepts[code.scheme].values()
+        for keyword in TABLE[code.scheme].values()
         if code.value in keyword
         for number in keyword[code.value][1]
     }

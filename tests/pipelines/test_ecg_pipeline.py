@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from node.load.waveform import load_waveform
-from pipelines.contract import CouldNotLook, Pipeline, Presence, Volume
+from pipelines.contract import CouldNotLook, Grid, Pipeline, Presence, Volume
 from pipelines.ecg_atrial_fibrillation import codec, codes
 from pipelines.ecg_atrial_fibrillation.pipeline import EcgAtrialFibrillation
 from tests.peers import ecg
@@ -204,7 +204,9 @@ def test_nine_and_a_half_seconds_are_enough(run):
 
 
 def test_images_are_refused():
-    volume = Volume(np.zeros((1, 1, 1), dtype=np.float32), grid=None)
+    axes = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+    grid = Grid((1, 1, 1), (0.0, 0.0, 0.0), axes, (1.0, 1.0, 1.0))
+    volume = Volume(np.zeros(grid.shape, dtype=np.float32), grid)
     with pytest.raises(CouldNotLook, match="holds images"):
         EcgAtrialFibrillation().run(volume)
 

@@ -33,7 +33,7 @@ def test_time_ranges_are_told_by_sample_and_channel(report):
 
 @pytest.mark.parametrize("name", ["reportsi.dcm", "test-SR.dcm"])
 def test_a_report_of_another_maker_is_readable(name):
-    lines = as_text(dcmread(get_testdata_file(name))).splitlines()
+    lines = as_text(dcmread(str(get_testdata_file(name)))).splitlines()
     assert len(lines) > 5
     assert len(lines) == len([line for line in lines if line.strip()])
 
