@@ -5,6 +5,7 @@ What the inference process does for a job, and ``radnode run`` for a folder.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,15 +14,23 @@ from node.crashpoint import reach
 from node.domain import Outcome
 from node.encode.objects import encode, encode_could_not_look
 from node.encode.write import write
+from node.errors import UnreadableSeries
 from node.load.source import load, read_headers
+from node.malformed import MALFORMED
 from pipelines.contract import CouldNotLook, Presence, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from pydicom import Dataset
 
     from node.encode.work import Encoded, Work
     from pipelines.contract import Pipeline
+
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+"""Without which no report can refer to an instance."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class Analysis:
 
     Attributes:
         files: Role ("seg", "sr") -> file of each object, in the order they must be sent.
-        seconds: Stage -> how long it took.
+        seconds: "load", "model" and "encode" -> how long it took; 0 where it was not reached.
     """
 
     outcome: Outcome
@@ -46,31 +55,71 @@ def analyse(pipeline: Pipeline, paths: Sequence[Path], work: Work, folder: Path)
         paths: Files of the series, in any order.
         work: What the objects have in common.
         folder: Where to write them.
+
+    Raises:
+        GateClosed: The result contradicts itself or its source.
+        UnreadableSeries: No file of the series can be read at all.
     """
-    started = time.perf_counter()
-    loaded = ran = started
+    seconds = dict.fromkeys(("load", "model", "encode"), 0.0)
     try:
-        source = load(paths)
-        loaded = time.perf_counter()
+        with _timed(seconds, "load"):
+            source = load(paths)
         reach("inference.running")
-        result = pipeline.run(source.study)
-        ran = time.perf_counter()
-        outcome = outcome_of(result)
-        objects = encode(source, result, work)
-    except CouldNotLook as reason:
-        loaded, ran = max(loaded, started), time.perf_counter()
-        outcome = Outcome.COULD_NOT_LOOK
-        objects = encode_could_not_look(read_headers(paths), reason.reason, work)
-    files = _write(objects, folder)
-    done = time.perf_counter()
-    seconds = {"load": loaded - started, "model": ran - loaded, "encode": done - ran}
-    return Analysis(outcome, files, seconds)
+        with _timed(seconds, "model"):
+            result = pipeline.run(source.study)
+    except CouldNotLook as refusal:
+        with _timed(seconds, "encode"):
+            objects = encode_could_not_look(readable_headers(paths), refusal.reason, work)
+            files = _write(objects, folder)
+        return Analysis(Outcome.COULD_NOT_LOOK, files, seconds)
+    with _timed(seconds, "encode"):
+        files = _write(encode(source, result, work), folder)
+    return Analysis(outcome_of(result), files, seconds)
 
 
 def outcome_of(result: Result) -> Outcome:
-    """Return whether a result says that something is there."""
-    present = any(finding.presence is not Presence.ABSENT for finding in result.findings)
-    return Outcome.FOUND if present else Outcome.NOTHING_FOUND
+    """Return whether a result says that something is there which is not normal.
+
+    A finding that is undecided counts, and so does an outline that no finding speaks of.
+    """
+    normal = [
+        finding.presence is Presence.ABSENT
+        or (finding.normal and finding.presence is Presence.PRESENT)
+        for finding in result.findings
+    ]
+    mentioned = {finding.segment for finding in result.findings}
+    unmentioned = any(
+        segment.label not in mentioned and segment.mask.any() for segment in result.segments
+    )
+    return Outcome.FOUND if unmentioned or not all(normal) else Outcome.NOTHING_FOUND
+
+
+def readable_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
+    """Read data sets up to their bulk data, in the order of ``paths``, without damaged ones.
+
+    Raises:
+        UnreadableSeries: No file says which instance of which study it is.
+    """
+    headers: list[Dataset] = []
+    for path in paths:
+        with contextlib.suppress(*MALFORMED):
+            headers += (header for header in read_headers([path]) if all(map(header.get, _UIDS)))
+    if not headers:
+        raise UnreadableSeries(
+            f"None of the {len(paths)} files of this series can be read.",
+            do="Check the disk that they are on, then have the series sent again.",
+        )
+    return tuple(headers)
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long a stage took, also where it fails."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = time.perf_counter() - started
 
 
 def _write(objects: Sequence[Encoded], folder: Path) -> dict[str, Path]:

@@ -130,6 +130,7 @@ class PlannedJob:
 
     Attributes:
         id: ``derived_uuid`` of everything that makes the result this result (32 hex digits).
+        sop_instance_uid: Of the one instance that is judged; empty: the whole series.
         input_digest: SHA-256 over the sorted (SOP Instance UID, digest) of its instances.
         model_sha256: Digest of the model's weights.
         send_to: Names of destinations.
@@ -138,6 +139,7 @@ class PlannedJob:
     id: str
     study_uid: str
     series_uid: str
+    sop_instance_uid: str
     revision: int
     pipeline: str
     pipeline_version: str

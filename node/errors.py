@@ -8,11 +8,12 @@ NodeError
 ├── BrokerAway           the bell cannot be rung; the ledger rings again
 ├── LeaseLost            another worker holds the job now; what this one made is discarded
 ├── ModelFailed          the model crashed, hung or ran out of memory; retried, then quarantined
-├── DiskFailed           a file of ours cannot be read or written; retried, then quarantined
+├── DiskFailed           a file of ours cannot be read or written; retried until it can
 ├── GateClosed           a result contradicts its source; goes to a person, never to the PACS
 └── DeliveryError
     ├── PeerUnreachable  network or association failure; retried for ever with back-off
-    │   └── AssociationRejected  for good, it says; told at once, retried hourly
+    │   ├── AssociationRejected  for good, it says; told at once, retried hourly
+    │   └── AssociationBroken    after it was open; only what was being sent has to wait
     ├── PeerBusy         the PACS is out of resources (0xA7xx); retried for ever with back-off
     └── PeerRefused      the PACS said no and will say no again; a person decides
 
@@ -71,9 +72,22 @@ class ModelFailed(NodeError):
 
 
 class DiskFailed(NodeError):
-    """The spool, the artifacts or the work folder cannot be read or written."""
+    """The spool, the artifacts or the work folder cannot be written, or not be read any more."""
 
     retry = True
+
+
+def disk_failed(error: OSError) -> DiskFailed | ModelFailed:
+    """Return what an error of the disk means: it may be mended, but a lost file does not return."""
+    if isinstance(error, FileNotFoundError):
+        return ModelFailed(
+            "A file of this study is gone.",
+            do="Look into the log for what removed it; have the study sent again.",
+        )
+    return DiskFailed(
+        f"A file could not be read or written: {error.strerror}.",
+        do="Check the disk under 'data' with 'radnode check'. The job waits for it.",
+    )
 
 
 class GateClosed(NodeError):
@@ -99,6 +113,13 @@ class PeerUnreachable(DeliveryError):
 
 class AssociationRejected(PeerUnreachable):
     """The peer said, for good, that it will not talk to this AE title."""
+
+
+class AssociationBroken(PeerUnreachable):
+    """The association was open, then ended, stalled, or brought nonsense.
+
+    One object may be all that the peer chokes on, so it says nothing about the others.
+    """
 
 
 class PeerBusy(DeliveryError):

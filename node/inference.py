@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-from node.errors import GateClosed, ModelFailed
+from node.errors import GateClosed, ModelFailed, disk_failed
 from node.log import get_logger
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class InferenceProcess:
         Raises:
             ModelFailed: The process crashed, was late, or says that it failed.
             GateClosed: The result contradicts itself: it could not even be encoded.
+            DiskFailed: A file could not be read or written.
         """
         child = self._running()
         try:
@@ -71,6 +72,8 @@ class InferenceProcess:
         if not line:
             raise ModelFailed(f"The inference process {self._end()}.", do="Read the worker's log.")
         answer: dict[str, Any] = json.loads(line)
+        if "errno" in answer:
+            raise disk_failed(OSError(answer["errno"], answer["strerror"]))
         if "problems" in answer:
             raise GateClosed(tuple(answer["problems"]))
         if "error" in answer:

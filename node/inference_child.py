@@ -110,6 +110,8 @@ def main(memory_bytes: int) -> None:
             answer = _answer(request)
         except GateClosed as error:
             answer = {"problems": error.problems}
+        except OSError as error:
+            answer = {"errno": error.errno, "strerror": error.strerror}
         except MemoryError:
             answer = {"error": "It ran out of memory."}
         except Exception as error:

@@ -6,10 +6,12 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from node import route
 from node.crashpoint import reach
 from node.domain import CompletedSeries, PlannedJob, Priority, StoredInstance
-from node.errors import UnreadableSeries
+from node.errors import NodeError, UnreadableSeries
 from node.log import get_logger, short
 from node.store import events, jobs, studies
 from node.uids import derived_uuid
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
+"""The root of all waveform storage SOP classes (PS3.4 table B.5-1)."""
+
 LOOK_AGAIN_S = 600.0
 """A series whose files cannot be read is routed again after this long: disks are mended."""
 
@@ -31,6 +36,23 @@ def input_digest(instances: Sequence[StoredInstance]) -> str:
     """Return one digest for a set of instances, whatever order they came in (hex)."""
     lines = sorted(f"{one.sop_instance_uid} {one.digest}\n" for one in instances)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def parameters_of(pipeline: Pipeline) -> str:
+    """Return the parameters of a pipeline as one text, the same for the same parameters."""
+    return json.dumps(dict(pipeline.parameters), sort_keys=True)
+
+
+def is_recording(instance: StoredInstance) -> bool:
+    """Whether an instance is a waveform: a recording, judged by itself."""
+    return instance.sop_class_uid.startswith(WAVEFORMS)
+
+
+def units(instances: Sequence[StoredInstance]) -> tuple[tuple[StoredInstance, ...], ...]:
+    """Return what is judged together: all images of a series, but each recording by itself."""
+    recordings = tuple((one,) for one in instances if is_recording(one))
+    images = tuple(one for one in instances if not is_recording(one))
+    return (*recordings, images) if images else recordings
 
 
 def planned_job(
@@ -42,8 +64,9 @@ def planned_job(
     send_to: tuple[str, ...],
 ) -> PlannedJob:
     """Return the job whose id the same series, pipeline and model always derive."""
-    parameters = json.dumps(dict(pipeline.parameters), sort_keys=True)
+    parameters = parameters_of(pipeline)
     digest = input_digest(instances)
+    alone = instances[0].sop_instance_uid if is_recording(instances[0]) else ""
     identity = derived_uuid(
         "job",
         series.study_uid,
@@ -58,6 +81,7 @@ def planned_job(
         id=identity.hex,
         study_uid=series.study_uid,
         series_uid=series.series_uid,
+        sop_instance_uid=alone,
         revision=series.revision,
         pipeline=pipeline.name,
         pipeline_version=pipeline.version,
@@ -85,12 +109,13 @@ def jobs_for(
     return tuple(
         planned_job(
             series,
-            instances,
+            unit,
             route.pipeline(name),
             priority=min(Priority[routes[r].priority.upper()] for r in by),
             send_to=tuple(dict.fromkeys(d for r in by for d in routes[r].send_to)),
         )
         for name, by in taken.items()
+        for unit in units(instances)
     )
 
 
@@ -98,7 +123,39 @@ def run_once(settings: Settings, ledger: Ledger) -> int:
     """Route and plan every completed series; the number of new jobs."""
     with ledger.read() as db:
         waiting = studies.unrouted_series(db)
-    return sum(_plan(settings, ledger, series) for series in waiting)
+    new = 0
+    for series in waiting:
+        try:
+            new += _plan(settings, ledger, series)
+        except SQLAlchemyError:
+            raise
+        except NodeError as error:
+            _look_again(ledger, series, error)
+        except Exception as error:  # one series must not keep the others from being planned
+            what = f"Planning this series failed ({type(error).__name__})."
+            _look_again(ledger, series, UnreadableSeries(what, do="Report this as a fault."))
+    return new
+
+
+def plan_again(settings: Settings, ledger: Ledger) -> int:
+    """Let series be planned anew whose jobs wait for another version than is installed.
+
+    Run when the node starts: after an upgrade the waiting jobs are replaced by such of the new
+    version. The number of series.
+    """
+    outdated: set[tuple[str, str]] = set()
+    with ledger.read() as db:
+        for name in {name for one in settings.routes for name in one.run}:
+            pipeline = route.pipeline(name)
+            model_sha256 = pipeline.model.weights_sha256
+            outdated.update(
+                jobs.outdated(db, name, pipeline.version, model_sha256, parameters_of(pipeline))
+            )
+    with ledger.write() as db:
+        for study_uid, series_uid in sorted(outdated):
+            studies.route_again(db, study_uid, series_uid)
+            events.record(db, "planned_again", study_uid=study_uid, detail="after an upgrade")
+    return len(outdated)
 
 
 def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
@@ -106,11 +163,7 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
         instances = studies.instances_of(db, series.study_uid, series.series_uid)
         calling_aes = studies.calling_aes_of(db, series.study_uid, series.series_uid)
     paths = [settings.spool_folder / one.path for one in instances]
-    try:
-        attributes = route.attributes_of(settings, paths, calling_aes)
-    except UnreadableSeries as error:
-        _look_again(ledger, series, error)
-        return 0
+    attributes = route.attributes_of(settings, paths, calling_aes)
     decisions = route.decide(settings, attributes)
     planned = jobs_for(settings, series, instances, decisions)
     with ledger.write() as db:
@@ -118,12 +171,15 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
             return 0  # An instance came meanwhile: the next revision is planned instead.
         new = [job for job in planned if jobs.plan(db, job)]
         if not planned:
+            detail = "No route takes this series; 'radnode why' says why."
+            if jobs.planned_for(db, series.study_uid, series.series_uid):
+                detail += " An earlier revision was taken: what it said is not about all of it."
             events.record(
                 db,
                 "no_route",
                 study_uid=series.study_uid,
                 subject=series.modality,
-                detail="No route takes this series; 'radnode why' says why.",
+                detail=detail,
             )
     reach("plan.committed")
     for job in new:
@@ -133,14 +189,14 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
     return len(new)
 
 
-def _look_again(ledger: Ledger, series: CompletedSeries, error: UnreadableSeries) -> None:
+def _look_again(ledger: Ledger, series: CompletedSeries, error: NodeError) -> None:
     with ledger.write() as db:
         studies.put_off(db, series, LOOK_AGAIN_S)
         events.record(
             db,
-            "spool_unreadable",
+            "not_planned",
             study_uid=series.study_uid,
             subject=series.modality,
             detail=f"{error.what} {error.do} It is looked at again in {LOOK_AGAIN_S / 60:.0f} min.",
         )
-    log.error("spool_unreadable", study=short(series.study_uid), what=error.what, do=error.do)
+    log.error("not_planned", study=short(series.study_uid), what=error.what, do=error.do)

@@ -1,11 +1,12 @@
 """Publish: through the gate, onto the disk, into the ledger. From then on the bytes are fixed.
 
-An object that an earlier attempt has already made durable is kept as it is; only what is
-missing is added.
+What an earlier attempt has already made durable is kept as it is; a later one only adds the
+rows that are missing.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from node.spool import fsync_directory
 from node.store import deliveries, jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -37,6 +38,7 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
     sources: Sequence[Dataset],
     folder: Path,
     seconds: Mapping[str, float],
+    tick: Callable[[], None],
 ) -> tuple[Artifact, ...]:
     """Make the objects of one job durable, and plan their deliveries.
 
@@ -44,30 +46,27 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
         ledger: Where rows go.
         lease: Of the job; every write checks that it still holds.
         outcome: What the job says.
-        made: Role -> file of each object that this attempt made.
+        made: Role -> file of each object that this attempt made, all in one folder.
         sources: Headers of the instances that were analysed.
         folder: Of all artifacts.
         seconds: Stage -> duration, for the record.
+        tick: Called between steps that take long; keeps the lease.
 
     Raises:
         GateClosed: The objects contradict the source or each other; none was published.
         LeaseLost: The job belongs to another worker; what this one made is discarded.
     """
     kept = folder / lease.job.id
-    kept.mkdir(parents=True, exist_ok=True)
-    chosen = {
-        role: durable if (durable := kept / f"{role}.dcm").exists() else path
-        for role, path in made.items()
-    }
-    publish_gate.verify([dcmread(path) for path in chosen.values()], sources)
-    reach("publish.gate_passed")
+    if not kept.exists():
+        _verify(made.values(), sources)
+        tick()
+        reach("publish.gate_passed")
+        _make_durable(ledger, lease, made, kept)
+    reach("publish.files_moved")
     artifacts = []
-    for role, path in chosen.items():
-        target = kept / f"{role}.dcm"
-        if path != target:
-            _make_durable(path, target)
-        reach("publish.file_written")
-        artifact = _describe(target, role, lease)
+    for path in sorted(kept.glob("*.dcm")):
+        tick()
+        artifact = _describe(path, path.stem, lease)
         with ledger.write() as db:
             jobs.renew(db, lease)
             deliveries.write_artifact(db, artifact)
@@ -80,12 +79,30 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
     return tuple(artifacts)
 
 
-def _make_durable(path: Path, target: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    path.replace(target)
-    fsync_directory(target.parent)
-    fsync_directory(target.parent.parent)
+def _verify(paths: Iterable[Path], sources: Sequence[Dataset]) -> None:
+    publish_gate.verify([dcmread(path) for path in paths], sources)
+
+
+def _make_durable(ledger: Ledger, lease: Lease, made: Mapping[str, Path], kept: Path) -> None:
+    """Move the whole set of one attempt into place, or leave the set that is there.
+
+    In one step, so that objects of two attempts never mix: a model need not be reproducible to
+    the last bit on another device.
+    """
+    for path in made.values():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    (staged,) = {path.parent for path in made.values()}
+    fsync_directory(staged)
+    with ledger.write() as db:
+        jobs.renew(db, lease)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        staged.rename(kept)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    fsync_directory(kept.parent)
 
 
 def _describe(path: Path, role: str, lease: Lease) -> Artifact:

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from node.errors import GateClosed
-from node.segmentation_gate import segment_volumes_ml, segmentation_problems
+from node.segmentation_gate import ML_PER_UNIT, segment_volumes_ml, segmentation_problems
 from pipelines.codes import VOLUME
 from sr_templates import codes
 from sr_templates.code_table import problem_with
@@ -43,7 +43,12 @@ _IDENTITY = {
     "AccessionNumber": "accession number",
 }
 
-_ML = {"mL": 1.0, "ml": 1.0, "cm3": 1.0, "mm3": 0.001, "L": 1000.0, "dm3": 1000.0}
+_CODED_ELSEWHERE = (
+    "IssuerOfPatientIDQualifiersSequence",
+    "IssuerOfAccessionNumberSequence",
+    "DeidentificationMethodCodeSequence",
+)
+"""Copied with the patient's identity: the codes in them are the hospital's own."""
 
 _VOLUME_TOLERANCE = 1e-6
 """Relative: a decimal string of 16 characters holds at least ten digits of the spacing."""
@@ -124,7 +129,7 @@ def _reference_problems(
     known = {str(other.SOPInstanceUID): str(other.SOPClassUID) for other in (*sources, *objects)}
     series = {str(other.SeriesInstanceUID) for other in (*sources, *objects)}
     unknown = wrong_class = unknown_series = 0
-    for part in _parts(item):
+    for part in _parts(item, "PredecessorDocumentsSequence"):
         if "ReferencedSOPInstanceUID" in part:
             sop_class = known.get(str(part.ReferencedSOPInstanceUID))
             unknown += sop_class is None
@@ -140,13 +145,13 @@ def _reference_problems(
         yield "refers to a series that is neither source nor result."
 
 
-def _parts(item: Dataset) -> Iterator[Dataset]:
-    """Yield the data set and every sequence item in it, except of the report superseded."""
+def _parts(item: Dataset, *but: str) -> Iterator[Dataset]:
+    """Yield the data set and every sequence item in it, save those under the keywords ``but``."""
     yield item
     for element in item:
-        if element.VR == "SQ" and element.keyword != "PredecessorDocumentsSequence":
+        if element.VR == "SQ" and element.keyword not in but:
             for child in element.value or ():
-                yield from _parts(child)
+                yield from _parts(child, *but)
 
 
 def _author_problems(item: Dataset) -> Iterator[str]:
@@ -170,7 +175,7 @@ def _device_uid(item: Dataset) -> str:
 
 
 def _code_problems(item: Dataset) -> Iterator[str]:
-    for part in _parts(item):
+    for part in _parts(item, *_CODED_ELSEWHERE):
         if "CodingSchemeDesignator" in part or "CodeMeaning" in part:
             problem = problem_with(code_of(part))
             if problem:
@@ -206,14 +211,46 @@ def _item_problems(item: Dataset, report: Dataset) -> Iterator[str]:
         if not measured and not item.get("NumericValueQualifierCodeSequence"):
             yield "The report has a measurement with neither a value nor a reason for none."
         for value in measured:
-            if not math.isfinite(float(value.get("NumericValue") or math.nan)):
+            if not math.isfinite(_number(value)):
                 yield "The report has a measurement that is not a finite number."
             if not value.get("MeasurementUnitsCodeSequence"):
                 yield "The report has a measurement without a unit."
+            if is_named(item, VOLUME):
+                yield from _volume_problems(value)
     if value_type == "SCOORD" and len(item.get("GraphicData") or [0]) % 2:
         yield "The report has a region with an odd number of coordinates."
     if value_type == "SCOORD3D" and report.SOPClassUID != Comprehensive3DSRStorage:
         yield "The report has spatial coordinates in 3D, which its SOP class does not allow."
+
+
+def _volume_problems(measured: Dataset) -> Iterator[str]:
+    volume_ml = _millilitres(measured)
+    if volume_ml is None:
+        yield "The report has a volume that is in no unit of volume."
+    elif volume_ml < 0.0:
+        yield "The report has a negative volume."
+
+
+def _millilitres(measured: Dataset) -> float | None:
+    """Return a measured value in millilitres, None where it is in no unit of volume."""
+    units = measured.get("MeasurementUnitsCodeSequence") or ()
+    factor = ML_PER_UNIT.get(code_of(units[0]).value) if units else None
+    return None if factor is None else _number(measured) * factor
+
+
+def _number(measured: Dataset) -> float:
+    """Return a measured value as it is, NaN where it has none. Zero is a value."""
+    value = measured.get("NumericValue")
+    return math.nan if value in (None, "") else float(value)
+
+
+def _volumes_ml(group: Dataset) -> list[float]:
+    stated = [
+        _millilitres(measured)
+        for item in children_named(group, VOLUME)
+        for measured in item.get("MeasuredValueSequence") or ()
+    ]
+    return [volume_ml for volume_ml in stated if volume_ml is not None]
 
 
 def _group_problems(report: Dataset, items: list[Dataset]) -> Iterator[str]:
@@ -226,6 +263,9 @@ def _group_problems(report: Dataset, items: list[Dataset]) -> Iterator[str]:
                 yield f"A group of the report has no {name.meaning}: viewers refuse all of it."
     if is_named(report, codes.IMAGING_MEASUREMENT_REPORT) and not groups:
         yield "The report has no measurement group, not even one that says: nothing found."
+    for group in groups:
+        if any(_volumes_ml(group)) and not children_named(group, codes.REFERENCED_SEGMENT):
+            yield "The report gives a volume of what no segment outlines."
     drawn = {any(item.get("ValueType") == "SCOORD" for item in walk(group)) for group in groups}
     if len(drawn) > 1:
         yield "The report mixes groups with and without coordinates: viewers show none of them."
@@ -276,28 +316,31 @@ def _segment_problems(report: Dataset, segmentations: Sequence[Dataset]) -> Iter
             tracked = {str(uid.get("UID")) for uid in children_named(group, codes.TRACKING_UID)}
             if tracked != {str(segment.get("TrackingUID"))}:
                 yield f"Segment {number} is tracked by another UID than its group in the report."
-            yield from _volume_problems(group, segmentation, number)
+            yield from _voxel_problems(group, segmentation, number)
     for uid, segmentation in stored.items():
         for segment in segmentation.SegmentSequence:
             if not spoken_of[uid, int(segment.SegmentNumber)]:
                 yield f"The report does not speak of segment {segment.SegmentNumber}."
 
 
-def _volume_problems(group: Dataset, segmentation: Dataset, number: int) -> Iterator[str]:
+def _voxel_problems(group: Dataset, segmentation: Dataset, number: int) -> Iterator[str]:
+    """Hold what a group says of its segment against the voxels counted in it."""
+    if any(code_of(answer) == codes.ABSENT for answer in _answers(group)):
+        yield f"The report calls segment {number} absent, though it is stored."
     counted_ml = segment_volumes_ml(segmentation).get(number)
     if counted_ml is None:
         yield f"The volume of segment {number} cannot be counted."
         return
-    for item in children_named(group, VOLUME):
-        for measured in item.get("MeasuredValueSequence") or ():
-            units = measured.get("MeasurementUnitsCodeSequence") or ()
-            factor = _ML.get(code_of(units[0]).value) if units else None
-            if factor is None:
-                yield f"The volume of segment {number} is in no unit of volume."
-                continue
-            said_ml = float(measured.get("NumericValue") or math.nan) * factor
-            if not math.isclose(said_ml, counted_ml, rel_tol=_VOLUME_TOLERANCE):
-                yield (
-                    f"The report says {said_ml:.6g} mL for segment {number};"
-                    f" its voxels make {counted_ml:.6g} mL."
-                )
+    if not counted_ml:
+        yield f"Segment {number} is empty, though the report refers to it."
+    for said_ml in _volumes_ml(group):
+        if not math.isclose(said_ml, counted_ml, rel_tol=_VOLUME_TOLERANCE):
+            yield (
+                f"The report says {said_ml:.6g} mL for segment {number};"
+                f" its voxels make {counted_ml:.6g} mL."
+            )
+
+
+def _answers(group: Dataset) -> Iterator[Dataset]:
+    for child in group.get("ContentSequence") or ():
+        yield from child.get("ConceptCodeSequence") or ()

@@ -1,32 +1,38 @@
-"""Start-up: what a crash left in the spool gets its row, or goes.
+"""Start-up: what a crash or a bad disk did to the spool is put right, or told.
 
 A file without a row was renamed into place and then the process died: nobody was told Success,
-but the sender may never come again, so it is indexed. Parts of dead processes are removed. Safe
-to repeat, and while listeners run: whoever writes the row second finds a resent instance.
+but the sender may never come again, so it is indexed. Parts of dead processes are removed. A
+damaged file, and a row whose file is gone, need a person. Safe to repeat, and while listeners
+run: whoever writes the row second finds a resent instance.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.errors import InvalidDicomError
 from pynetdicom.dsutils import split_dataset
 
 from node.dimse import gate
 from node.dimse.receive import index
 from node.errors import RejectedInstance
-from node.log import get_logger
+from node.log import get_logger, short
+from node.malformed import MALFORMED
 from node.spool import Spool
-from node.store import studies
+from node.store import events, studies
 
 if TYPE_CHECKING:
-    from node.domain import Receipt
     from node.settings import Settings
     from node.store.ledger import Ledger
 
 log = get_logger(__name__)
+
+ROWS_AT_ONCE = 10_000
+
+DAMAGED = "Check the disk. Move the file out of the spool, then have its study sent again."
+MISSING = "Check the disk and its mount, then have the study sent again."
 
 
 @dataclass(frozen=True)
@@ -37,42 +43,75 @@ class Reindexed:
         swept: Parts removed.
         indexed: Files that got a row, conflicts among them.
         damaged: Files that are not what their name says, or no instance; they stay, without row.
+        missing: Instances with a row and without a file.
     """
 
     swept: int
     indexed: int
     damaged: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class _File:
+    """What a file of the spool says of itself."""
+
+    identity: gate.Identity
+    transfer_syntax_uid: str
+    digest: str
+    size_bytes: int
+    calling_ae: str
 
 
 def reindex(settings: Settings, ledger: Ledger) -> Reindexed:
-    """Bring the spool and the ledger together."""
+    """Bring the spool and the ledger together.
+
+    Raises:
+        SQLAlchemyError: The ledger does not answer.
+    """
     spool = Spool(settings.spool_folder)
     swept = spool.sweep()
+    missing = _tell_missing(spool, ledger)
     indexed = damaged = 0
-    for path in spool.files():
-        with ledger.read() as db:
-            if studies.instance_of_path(db, path):
-                continue
+    # As they came: of several contents under one UID the first is the instance, and stays it.
+    for path in sorted(_without_row(spool, ledger), key=spool.modified_ns):
         try:
-            receipt = _index(spool, ledger, path)
+            file = _read(spool, path)
         except FileNotFoundError:  # released meanwhile
             continue
-        except (RejectedInstance, InvalidDicomError, ValueError) as error:
+        except (RejectedInstance, OSError, *MALFORMED) as error:
             damaged += 1
-            log.error(
-                "spool_file_damaged",
-                path=path,
-                what=error.what if isinstance(error, RejectedInstance) else type(error).__name__,
-                do="Check the disk; have the study sent again; then remove the file.",
-            )
+            _tell_damaged(ledger, path, error)
             continue
+        receipt = index(
+            ledger,
+            file.identity,
+            transfer_syntax_uid=file.transfer_syntax_uid,
+            digest=file.digest,
+            path=path,
+            size_bytes=file.size_bytes,
+            calling_ae=file.calling_ae,
+            association_id="",
+        )
         indexed += 1
         log.warning("spool_file_indexed", path=path, receipt=receipt.value)
-    log.info("reindexed", swept=swept, indexed=indexed, damaged=damaged)
-    return Reindexed(swept, indexed, damaged)
+    log.info("reindexed", swept=swept, indexed=indexed, damaged=damaged, missing=missing)
+    return Reindexed(swept, indexed, damaged, missing)
 
 
-def _index(spool: Spool, ledger: Ledger, path: str) -> Receipt:
+def _without_row(spool: Spool, ledger: Ledger) -> list[str]:
+    with ledger.read() as db:
+        return [path for path in spool.files() if not studies.instance_of_path(db, path)]
+
+
+def _read(spool: Spool, path: str) -> _File:
+    """Read who an instance is.
+
+    Raises:
+        RejectedInstance: It would not have passed the gate.
+        ValueError: Its content is not what its name says. So do others of ``MALFORMED``.
+        OSError: The disk does not give it back.
+    """
     file = spool.absolute(path)
     meta, data_offset = split_dataset(file)
     syntax = str(meta.get("TransferSyntaxUID", ""))
@@ -82,13 +121,42 @@ def _index(spool: Spool, ledger: Ledger, path: str) -> Receipt:
         size_bytes = opened.tell() - data_offset
     if digest != file.stem:
         raise ValueError("The content is not what the name says.")
-    return index(
-        ledger,
-        gate.identify(file, data_offset, syntax, spool),
-        transfer_syntax_uid=syntax,
-        digest=digest,
-        path=path,
-        size_bytes=size_bytes,
-        calling_ae=str(meta.get("SourceApplicationEntityTitle", "")),
-        association_id="",
-    )
+    identity = gate.identify(file, data_offset, syntax, spool)
+    calling_ae = str(meta.get("SourceApplicationEntityTitle", ""))
+    return _File(identity, syntax, digest, size_bytes, calling_ae)
+
+
+def _tell_damaged(ledger: Ledger, path: str, error: Exception) -> None:
+    # The words of other errors may quote the data set.
+    what = error.what if isinstance(error, RejectedInstance) else type(error).__name__
+    log.error("spool_file_damaged", path=path, what=what, do=DAMAGED)
+    with ledger.write() as db:
+        events.record(
+            db,
+            "spool_file_damaged",
+            subject=path,
+            detail=f"This file of the spool is no whole instance ({what}). {DAMAGED}",
+        )
+
+
+def _tell_missing(spool: Spool, ledger: Ledger) -> int:
+    """Tell of every study that has lost files; return how many files."""
+    missing: Counter[str] = Counter()
+    after = ""
+    while True:
+        with ledger.read() as db:
+            page = studies.paths_after(db, after, ROWS_AT_ONCE)
+        if not page:
+            break
+        missing.update(study_uid for _, path, study_uid in page if not spool.holds(path))
+        after = page[-1][0]
+    for study_uid, files in missing.items():
+        log.error("spool_files_missing", study=short(study_uid), files=files, do=MISSING)
+        with ledger.write() as db:
+            events.record(
+                db,
+                "spool_files_missing",
+                study_uid=study_uid,
+                detail=f"{files} received instances have no file any more. {MISSING}",
+            )
+    return missing.total()

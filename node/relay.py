@@ -64,10 +64,14 @@ def ring_forgotten(app: Celery, ledger: Ledger) -> int:
 def run(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     """Complete, route, plan and ring until ``stop``. Nothing but ``stop`` ends it."""
     app = bell.make_app(settings)
+    replanned = False
     broker_back_at = rung_again_at = 0.0
     while not stop.is_set():
         now = time.monotonic()
         try:
+            if not replanned:
+                plan.plan_again(settings, ledger)
+                replanned = True
             complete.run_once(settings.complete, ledger)
             plan.run_once(settings, ledger)
             if now >= broker_back_at:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
 from node.errors import ConfigError, UnreadableSeries
+from node.malformed import MALFORMED
 from pipelines import registry
 
 if TYPE_CHECKING:
@@ -59,17 +58,6 @@ class Decision:
 
 
 Attributes = dict[str, frozenset[str]]
-
-_MALFORMED = (
-    InvalidDicomError,
-    BytesLengthException,
-    NotImplementedError,
-    EOFError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-"""What pydicom raises on bytes that are not what they should be."""
 
 
 @cache
@@ -118,7 +106,7 @@ def read_attributes(paths: Iterable[Path], keywords: Iterable[str]) -> Attribute
     for path in paths:
         try:
             header = dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
-        except (OSError, *_MALFORMED) as error:
+        except (OSError, *MALFORMED) as error:
             raise UnreadableSeries(
                 f"A file of this series cannot be read ({type(error).__name__}).",
                 do=f"Check the disk, and {path.name} on it.",
@@ -131,7 +119,7 @@ def read_attributes(paths: Iterable[Path], keywords: Iterable[str]) -> Attribute
 def _values(header: Dataset, keyword: str) -> Iterator[str]:
     try:
         value = header.get(keyword)
-    except _MALFORMED:
+    except MALFORMED:
         return
     several = value if isinstance(value, MultiValue | list) else [value]
     yield from (str(one) for one in several if one is not None and one != "")

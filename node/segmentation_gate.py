@@ -11,6 +11,9 @@ from pydicom import Dataset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+ML_PER_UNIT = {"mL": 1.0, "ml": 1.0, "cm3": 1.0, "mm3": 0.001, "L": 1000.0, "dm3": 1000.0}
+"""UCUM units in which a result may state a volume."""
+
 _SAME_PLACE_MM = 0.01
 _SAME_DIRECTION = 1e-4
 """Viewers reject a plane that is off by more than 1e-3 in any cosine."""

@@ -9,6 +9,7 @@ Nothing that came over the network is part of a path.
 from __future__ import annotations
 
 import fcntl
+import filecmp
 import hashlib
 import os
 import shutil
@@ -111,7 +112,8 @@ class Spool:
     def keep(self, part: Path, digest: str) -> str:
         """Make ``part`` durable under its digest; from then on it may be acknowledged.
 
-        A file that is there already has the same content and stays.
+        A file that is there already stays if it is the same, byte for byte. If it is not, another
+        sender's name is in its header, or the disk has damaged it: then the new one replaces it.
 
         Args:
             part: A complete file from ``new_part``.
@@ -125,7 +127,7 @@ class Spool:
         """
         relative = f"{digest[:2]}/{digest}.dcm"
         target = self.folder / relative
-        if target.exists():
+        if _are_same(part, target):
             part.unlink()
         else:
             _fsync_file(part)
@@ -139,6 +141,20 @@ class Spool:
     def absolute(self, relative: str) -> Path:
         """Return where a kept file lies."""
         return self.folder / relative
+
+    def holds(self, relative: str) -> bool:
+        """Whether a kept file is there, as far as the disk says."""
+        try:
+            return self.absolute(relative).is_file()
+        except OSError:
+            return False
+
+    def modified_ns(self, relative: str) -> int:
+        """Return when a kept file was received, in nanoseconds since the epoch; 0 if unknown."""
+        try:
+            return self.absolute(relative).stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def has_room(self, minimum_free_bytes: int) -> bool:
         """Whether at least so much of the disk is free."""
@@ -157,28 +173,31 @@ class Spool:
     def sweep(self) -> int:
         """Remove the parts of processes that have died; return how many.
 
-        A part whose writer lives is locked and stays.
+        A part whose writer lives is locked and stays; so does what the disk does not let go.
         """
         removed = 0
         for part in self._parts.glob("*.part"):
-            try:
+            with suppress(OSError):
                 descriptor = os.open(part, os.O_RDONLY)
-            except FileNotFoundError:  # kept or discarded since
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink(missing_ok=True)
-                removed += 1
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(descriptor)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    part.unlink()
+                    removed += 1
+                finally:
+                    os.close(descriptor)
         return removed
 
     def files(self) -> Iterator[str]:
         """Yield the relative path of every kept file, in no particular order."""
         for path in self.folder.glob("[0-9a-f][0-9a-f]/*.dcm"):
             yield path.relative_to(self.folder).as_posix()
+
+
+def _are_same(part: Path, target: Path) -> bool:
+    try:
+        return filecmp.cmp(part, target, shallow=False)
+    except OSError:  # there is no target, or it cannot be read
+        return False
 
 
 def _fsync_file(path: Path) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node import embedded
 from node.log import get_logger
-from node.store import jobs
+from node.store import workers
 
 if TYPE_CHECKING:
     import threading
@@ -141,7 +141,7 @@ def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
             continue
         try:
             with ledger.read() as db:
-                silent_s = jobs.silent_s(db, role.name)
+                silent_s = workers.silent_s(db, role.name)
         except SQLAlchemyError:
             return  # Nobody can tell now; the roles themselves wait for the ledger.
         # None: it has not said a word since it settled.

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from node import bell, publish, route
 from node.crashpoint import reach
 from node.domain import Lease, Outcome
-from node.errors import DiskFailed, LeaseLost, ModelFailed, NodeError
+from node.errors import DiskFailed, LeaseLost, ModelFailed, NodeError, disk_failed
 from node.inference import InferenceProcess
 from node.load.source import read_headers
 from node.log import get_logger, short
-from node.plan import input_digest
-from node.store import deliveries, jobs, studies
+from node.plan import input_digest, parameters_of
+from node.store import deliveries, jobs, studies, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,7 @@ POLL_S = 5.0
 RENEW_S = 15.0
 TOUCH_S = 5.0
 RETRY_S = 5.0
+DISK_RETRY_S = 60.0
 WARM_UP_DEADLINE_S = 300.0
 
 
@@ -77,6 +78,7 @@ class Worker:
     def _work(self) -> None:
         """What the job thread does: nothing but ``Stopping`` ends it."""
         try:
+            self._guarded(self._sweep)
             self._guarded(self._warm_up)
             while not self._stop.is_set():
                 self._wake.clear()
@@ -101,6 +103,13 @@ class Worker:
         while not self._stop.is_set() and self.run_next():
             pass
         self._touch(None)
+
+    def _sweep(self) -> None:
+        """Remove what workers that were killed have left in the work folder."""
+        for left in self._settings.work_folder.glob("*-*"):
+            with self._ledger.read() as db:
+                if not workers.holds_lease(db, left.name.rpartition("-")[2]):
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _warm_up(self) -> None:
         """Load the models of every route before the first study needs them."""
@@ -147,11 +156,7 @@ class Worker:
         except NodeError as error:
             self._give_back(lease, error)
         except OSError as error:
-            failed = DiskFailed(
-                f"A file could not be read or written: {error.strerror}.",
-                do="Check the disk under 'data' (radnode check), then retry the job.",
-            )
-            self._give_back(lease, failed)
+            self._give_back(lease, disk_failed(error))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return True
@@ -160,11 +165,14 @@ class Worker:
         """Infer and publish; the outcome."""
         self._check_version(lease)
         with self._ledger.read() as db:
-            instances = studies.instances_of(db, lease.job.study_uid, lease.job.series_uid)
+            instances = studies.instances_of(
+                db, lease.job.study_uid, lease.job.series_uid, lease.job.sop_instance_uid
+            )
             predecessor = self._report_of(db, lease.supersedes)
         if input_digest(instances) != lease.job.input_digest:
             raise Overtaken
         paths = [self._settings.spool_folder / one.path for one in instances]
+        tick = self._keep(lease)
         answer = self._inference.ask(
             {
                 "job_id": lease.job.id,
@@ -175,7 +183,7 @@ class Worker:
                 "folder": str(folder),
             },
             deadline_s=lease.job.deadline_s,
-            tick=self._keep(lease),
+            tick=tick,
         )
         reach("worker.inferred")
         outcome = Outcome(answer["outcome"])
@@ -187,6 +195,7 @@ class Worker:
             sources=read_headers(paths),
             folder=self._settings.artifact_folder,
             seconds=answer["seconds"],
+            tick=tick,
         )
         return outcome
 
@@ -206,14 +215,16 @@ class Worker:
 
     def _check_version(self, lease: Lease) -> None:
         installed = route.pipeline(lease.job.pipeline)
-        if (installed.version, installed.model.weights_sha256) != (
+        if (installed.version, installed.model.weights_sha256, parameters_of(installed)) != (
             lease.job.pipeline_version,
             lease.job.model_sha256,
+            lease.job.parameters,
         ):
             raise ModelFailed(
                 f"The job was planned for {lease.job.pipeline} {lease.job.pipeline_version}, "
                 f"this worker has {installed.version}.",
-                do="Give every host the same version, then retry the job.",
+                do="Give every host the same version and restart radnode: such jobs are then "
+                "planned anew.",
             )
 
     def _report_of(self, db: Connection, job_id: str | None) -> str | None:
@@ -227,7 +238,9 @@ class Worker:
         """Schedule another attempt if that may help, else set the job aside for a person."""
         log.error("job_failed", job=lease.job.id, what=error.what, do=error.do)
         with contextlib.suppress(LeaseLost), self._ledger.write() as db:
-            if error.retry:
+            if isinstance(error, DiskFailed):  # no fault of the job: it waits, however long
+                jobs.postpone(db, lease, what=error.what, do=error.do, retry_in_s=DISK_RETRY_S)
+            elif error.retry:
                 wait_s = RETRY_S * 2 ** (lease.attempt - 1)
                 jobs.fail(db, lease, what=error.what, do=error.do, retry_in_s=wait_s)
             else:
@@ -244,4 +257,4 @@ class Worker:
         if now - self._touched_at >= TOUCH_S:
             self._touched_at = now
             with self._ledger.write() as db:
-                jobs.touch_worker(db, self._name, job_id)
+                workers.touch_worker(db, self._name, job_id)

@@ -170,11 +170,14 @@ class Finding:
         category: Its category, for findings with a place (CID 7150 and relatives).
         site: Where, when known.
         laterality: Right or left, when the site has sides.
-        confidence: The model's own probability in 0..1, or None. Not calibrated unless the
-            model card says so.
+        confidence: The model's own probability in 0..1, or None: of the presence stated, so for
+            an absent finding that it is absent; if undecided, that it is present. Not calibrated
+            unless the model card says so.
         segment: Label of the ``Segment`` that outlines it, if any.
         measurements: What was measured of it.
         spans: Where in a waveform it is.
+        normal: It is as it should be, like sinus rhythm: its presence is no reason to look. The
+            job says "nothing found" where everything present is normal.
     """
 
     finding: Code
@@ -186,6 +189,7 @@ class Finding:
     segment: str | None = None
     measurements: tuple[Measurement, ...] = ()
     spans: tuple[WaveformSpan, ...] = ()
+    normal: bool = False
 
 
 @dataclass(frozen=True)

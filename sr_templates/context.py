@@ -98,8 +98,8 @@ def statement(finding: Finding) -> str:
     """Return a finding as a sentence that cannot be read as its opposite."""
     words, measure = {
         Presence.PRESENT: ("present", "certainty"),
-        Presence.ABSENT: ("looked for, not found", "certainty"),
-        Presence.INDETERMINATE: ("looked for, undecided", "probability"),
+        Presence.ABSENT: ("looked for, not found", "certainty of absence"),
+        Presence.INDETERMINATE: ("looked for, undecided", "probability of presence"),
     }[finding.presence]
     sure = "" if finding.confidence is None else f", {measure} {100.0 * finding.confidence:.1f} %"
     name = finding.finding.meaning
@@ -109,18 +109,19 @@ def statement(finding: Finding) -> str:
 
 def summary(result: Result) -> list[str]:
     """Return the whole result in sentences, the pipeline's own notes last."""
-    if result.findings:
-        said = [statement(finding) for finding in result.findings]
-    elif any(segment.mask.any() for segment in result.segments):
-        said = [f"Outlined: {segment.label}." for segment in result.segments if segment.mask.any()]
-    else:
-        said = ["Analysed; nothing was found."]
+    said = [statement(finding) for finding in result.findings]
+    mentioned = {finding.segment for finding in result.findings}
+    said += [
+        f"Outlined: {segment.label}."
+        for segment in result.segments
+        if segment.label not in mentioned and segment.mask.any()
+    ]
     empty = [
         f"Nothing was outlined as {segment.label!r}: the segment is empty and is not stored."
         for segment in result.segments
         if not segment.mask.any()
     ]
-    return [*said, *empty, *result.notes]
+    return [*(said or ["Analysed; nothing was found."]), *empty, *result.notes]
 
 
 def provenance(author: Author) -> list[str]:

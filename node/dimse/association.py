@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
 
-from node.errors import AssociationRejected, PeerRefused, PeerUnreachable
+from node.errors import AssociationBroken, AssociationRejected, PeerRefused, PeerUnreachable
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def exchange(
         timeout_s: How long nothing may move: neither bytes to the peer nor its response.
 
     Raises:
-        PeerUnreachable: The association ended, stalled, or answered with nonsense. Whether the
-            peer acted on the request is not known.
+        AssociationBroken: It ended, stalled, or brought nonsense. Whether the peer acted on the
+            request is not known.
     """
     peer = association.acceptor.ae_title
     _pause(association)
@@ -113,7 +113,7 @@ def exchange(
     if response is None:
         raise _broken(peer)
     if not response.is_valid_response:
-        raise PeerUnreachable(
+        raise AssociationBroken(
             f"'{peer}' sent something that is not a valid DIMSE response.",
             do="The node tries again by itself. If it stays, report the peer to its maker.",
         )
@@ -137,7 +137,7 @@ def _response(association: Association, timeout_s: float) -> Any:
             if unsent.qsize() < left:
                 left = unsent.qsize()
                 continue
-            raise PeerUnreachable(
+            raise AssociationBroken(
                 f"'{association.acceptor.ae_title}' stalled: nothing moved for {timeout_s:g} s.",
                 do="The node tries again by itself. If it stays, look at the peer's load, "
                 "or raise timeout_s of the destination.",
@@ -204,8 +204,8 @@ def _unreachable(settings: Settings, destination: DimseDestination) -> PeerUnrea
     )
 
 
-def _broken(peer: str) -> PeerUnreachable:
-    return PeerUnreachable(
+def _broken(peer: str) -> AssociationBroken:
+    return AssociationBroken(
         f"'{peer}' ended the association before it answered.",
         do="The node tries again by itself. If it stays, look into the log of the peer.",
     )

@@ -26,7 +26,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from node.dimse.association import associate, exchange
 from node.errors import PeerBusy, PeerRefused
 from node.log import get_logger, short
-from node.store import commitments, deliveries
+from node.store import commitments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +73,8 @@ def on_n_event_report(event: evt.Event, ledger: Ledger) -> tuple[int, None]:
         if not commitments.is_known(db, transaction_uid):
             log.warning("commitment_unknown", transaction=short(transaction_uid))
             return INVALID_ARGUMENT_VALUE, None
-        finished = deliveries.mark_committed(db, transaction_uid, committed)
-        unfinished = deliveries.mark_uncommitted(db, transaction_uid, failed)
+        finished = commitments.mark_committed(db, transaction_uid, committed)
+        unfinished = commitments.mark_uncommitted(db, transaction_uid, failed)
     log.info(
         "committed",
         transaction=short(transaction_uid),
@@ -122,7 +122,7 @@ def request(association: Association, transaction: Commitment, *, timeout_s: flo
     """Ask for commitment to the objects of ``transaction``, which the ledger has already.
 
     Raises:
-        PeerUnreachable: The association ended. The destination may have understood.
+        AssociationBroken: The destination may have understood.
         PeerBusy: The destination did not take the request.
     """
     context = association.accepted_contexts[0]

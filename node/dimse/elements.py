@@ -21,13 +21,11 @@ if TYPE_CHECKING:
 MAXIMUM_DEPTH = 32
 """Sequences within sequences."""
 
-MAXIMUM_ELEMENTS = 2_000_000
-"""Elements and items together. Multi-frame instances have most: 26 a frame in a segmentation by
-dcmqi (counted), so 75 000 of its frames pass; at 100 a frame, 20 000. Reading them takes seconds
-of this process's time, not gigabytes of its memory."""
-
 MAXIMUM_VALUE = 1024
 """Bytes of a value that is read at all. A UID has 64."""
+
+MAXIMUM_HEADER_VALUE = 65_536
+"""Bytes of a value of ``HEADER_TAGS``: whoever routes by one holds it in memory."""
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -42,6 +40,16 @@ SHORT_LENGTH = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM
 
 SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
 """In implicit VR only the dictionary tells a sequence of defined length from a value."""
+
+
+_TEXT = frozenset("AE AS CS DA DT LO LT PN SH ST TM UI".split())
+HEADER_TAGS = frozenset(
+    tag
+    for tag, entry in DicomDictionary.items()
+    if entry[0] in _TEXT or (entry[0] != "SQ" and tag >> 16 in (0x0008, 0x0020))
+)
+"""Short by definition, whatever VR or length a data set states: text (PS3.5 section 6.2), and
+what identifies an instance and its place."""
 
 
 class MalformedDataSet(ValueError):
@@ -70,6 +78,7 @@ def read_values(
     *,
     explicit: bool,
     little_endian: bool,
+    maximum_elements: int,
 ) -> dict[int, bytes]:
     """Return the raw values of ``wanted``; an element that is not there has none.
 
@@ -79,6 +88,7 @@ def read_values(
         wanted: Tags of elements of the data set itself, not of items within.
         explicit: Whether VRs are encoded.
         little_endian: Byte order.
+        maximum_elements: Elements and items together, at every level.
 
     Raises:
         MalformedDataSet: Also where a wanted element is there twice.
@@ -86,7 +96,7 @@ def read_values(
     levels = [_Level("data set", len(encoded), 0, explicit, little_endian)]
     values: dict[int, bytes] = {}
     position = start
-    for _ in range(MAXIMUM_ELEMENTS):
+    for _ in range(maximum_elements):
         while levels and not levels[-1].closed_by and position == levels[-1].end:
             levels.pop()
         if not levels:
@@ -122,6 +132,8 @@ def _element(
     if group in (0x0000, 0x0002):
         raise MalformedDataSet("holds group 0000 or 0002")
     vr, length, value = _header(encoded, position, level)
+    if length > MAXIMUM_HEADER_VALUE and len(levels) == 1 and tag in HEADER_TAGS:
+        raise MalformedDataSet("has a header value too long")
     if length == UNDEFINED:
         levels.append(_undefined(vr, level))
         return value

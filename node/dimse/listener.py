@@ -8,13 +8,13 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from pynetdicom import AE, _config, evt
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from node.dimse.admission import callers, on_requested
 from node.dimse.commitment import on_n_event_report
 from node.dimse.contexts import listener_contexts
 from node.dimse.hardening import Server
-from node.dimse.receive import Receiver, on_pdu_sent
+from node.dimse.receive import Receiver, cause_of, on_pdu_sent
 from node.dimse.streaming import StreamingProvider, provider_of
 from node.errors import ConfigError
 from node.log import get_logger
@@ -67,8 +67,8 @@ class Presence:
                 studies.open_association(
                     db, association_id, listener=self._listener, calling_ae=calling_ae
                 )
-        except DBAPIError as error:  # then no instance of it is acknowledged either
-            log.error("ledger_failed", error=type(error.orig).__name__)
+        except SQLAlchemyError as error:  # then no instance of it is acknowledged either
+            log.error("ledger_failed", error=cause_of(error))
 
     def on_ended(self, association: Association) -> None:
         """Note that an association is over, and remove what it has not finished."""
@@ -88,8 +88,8 @@ class Presence:
                     studies.close_association(db, association_id)
                 if alive:
                     studies.touch_associations(db, self._listener)
-        except DBAPIError as error:
-            log.error("ledger_failed", error=type(error.orig).__name__)
+        except SQLAlchemyError as error:
+            log.error("ledger_failed", error=cause_of(error))
             return
         with self._lock:
             self._ended -= ended
@@ -119,14 +119,19 @@ def serve(
 
     Raises:
         ConfigError: The address cannot be listened on.
+        SQLAlchemyError: The ledger does not answer at the start or at the end. In between it may.
     """
     listen = settings.listen
     presence = Presence(ledger, name or f"listener-{os.uname().nodename}-{os.getpid()}")
     receiver = Receiver(Spool(settings.spool_folder), ledger, settings.spool.minimum_free_bytes)
-    presence.forget()
     if not listen.accept_from:
         log.warning("anyone_may_send", do="List your scanners under listen.accept_from.")
     server = _server(listen, callers(settings), receiver, presence)
+    try:
+        presence.forget()  # whoever cannot bind has a living namesake; nothing is accepted yet
+    except SQLAlchemyError:
+        server.server_close()
+        raise
     thread = threading.Thread(target=server.serve_forever, args=[POLL_S], name="listener")
     thread.start()
     try:

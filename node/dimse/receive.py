@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom import Dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from node.crashpoint import reach
 from node.dimse import gate
@@ -125,8 +125,8 @@ class Receiver:
         except OSError as error:
             log.error("disk_failed", reason=error.strerror)
             raise _out_of_resources(NO_ROOM) from error
-        except DBAPIError as error:
-            log.error("ledger_failed", error=type(error.orig).__name__)
+        except SQLAlchemyError as error:
+            log.error("ledger_failed", error=cause_of(error))
             raise _out_of_resources(NO_LEDGER) from error
 
     def _keep(self, event: evt.Event, part: Part) -> None:
@@ -226,6 +226,11 @@ def status_of(rejection: RejectedInstance) -> Dataset:
     status.Status = rejection.status
     status.ErrorComment = f"{rejection.what} {rejection.do}"[:COMMENT_CHARACTERS]
     return status
+
+
+def cause_of(error: SQLAlchemyError) -> str:
+    """Return the type of what the driver raised, or the pool: its words may quote a row."""
+    return type(getattr(error, "orig", None) or error).__name__
 
 
 def on_pdu_sent(event: evt.Event) -> None:

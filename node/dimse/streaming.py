@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COMMAND_BYTES = 65_536
 """A command set is a dozen short elements (PS3.7 section 9.3)."""
 
-MESSAGE_BYTES = 16_000_000
+MESSAGE_BYTES = 2_000_000
 """Data sets that are held in memory: commitment reports, at some 200 bytes an instance."""
 
 INVALID_MESSAGE = "Evt19"

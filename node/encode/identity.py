@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -50,22 +51,25 @@ _COPIED = (
     "TimezoneOffsetFromUTC",
 )
 
-_MODULE_GROUPS = (0x0010, 0x0012)
-"""Patient and clinical trial attributes, which highdicom would copy and validate."""
+_SEEN_GROUPS = (0x0018, 0x0020, 0x0028, 0x5200)
+"""Acquisition, place, pixels and functional groups."""
+
+_SEEN = frozenset(map(tag_for_keyword, ("SOPClassUID", "SOPInstanceUID", "Modality")))
 
 
 def blank_identity(instance: Dataset) -> Dataset:
-    """Return the header with an empty identity: what highdicom may see of it.
+    """Return what highdicom may see of a header: what it is and where, with an empty identity.
 
     It checks names, sexes and dates and refuses what real scanners write; the true values
-    are copied afterwards by ``set_identity``.
+    are copied afterwards by ``set_identity``. It also copies whole modules: orders, diagnoses
+    and references of the hospital, which no result needs and no reader of it can resolve.
     """
     blank = Dataset()
     blank.update(
         {
             tag: instance.get_item(tag)
             for tag in instance.keys()  # noqa: SIM118 - iterating a Dataset parses every value
-            if tag.group not in _MODULE_GROUPS and tag.group != 0x0002
+            if tag.group in _SEEN_GROUPS or tag in _SEEN
         }
     )
     for keyword in _COPIED:
@@ -86,6 +90,9 @@ def set_identity(result: Dataset, source: Dataset) -> None:
             value = source[keyword].value
             # As text: a person name keeps the bytes of its source's character set otherwise.
             copied = str(value) if vr == "PN" and value is not None else deepcopy(value)
+            if vr == "SQ":
+                for item in copied or ():
+                    deque(item.iterall(), maxlen=0)  # likewise; reading a value makes it text
             result[tag] = DataElement(tag, vr, copied, validation_mode=IGNORE)
         elif keyword in _TYPE_2:
             result[tag] = DataElement(tag, vr, "", validation_mode=IGNORE)

@@ -11,7 +11,9 @@ from node.encode.document import encode_document
 from node.encode.segmentation import encode_segmentation
 from node.encode.work import Encoded, Work
 from node.errors import GateClosed
-from pipelines.contract import Finding, Result, Segment, Volume, Waveform
+from node.segmentation_gate import ML_PER_UNIT
+from pipelines.codes import VOLUME
+from pipelines.contract import Finding, Presence, Result, Segment, Volume, Waveform
 from sr_templates import ecg_report, measurement_report
 from sr_templates.could_not_look import could_not_look
 from sr_templates.report import SegmentReference, Subject
@@ -84,11 +86,13 @@ def _contradictions(source: Source, result: Result, work: Work) -> Iterator[str]
         yield "Two segments have the same label."
     for segment in result.segments:
         yield from _segment_contradictions(source.study, segment)
+    outlined = {segment.label for segment in result.segments if segment.mask.any()}
     for finding in result.findings:
         name = finding.finding.meaning
         if finding.segment is not None and finding.segment not in labels:
             yield f"The finding {name!r} names a segment that the result does not have."
-        yield from (f"The finding {name!r} {what}." for what in _wrong(source.study, finding))
+        wrong = (*_wrong(source.study, finding), *_wrong_outline(finding, outlined))
+        yield from (f"The finding {name!r} {what}." for what in wrong)
 
 
 def _segment_contradictions(study: Volume | Waveform, segment: Segment) -> Iterator[str]:
@@ -106,6 +110,8 @@ def _wrong(study: Volume | Waveform, finding: Finding) -> Iterator[str]:
         yield "has a confidence that is not within 0 and 1"
     if not all(math.isfinite(measurement.value) for measurement in finding.measurements):
         yield "has a measurement that is not a finite number"
+    if finding.laterality is not None and finding.site is None:
+        yield "has a side, but no site"
     channels = (
         {
             (group.number, channel)
@@ -117,3 +123,19 @@ def _wrong(study: Volume | Waveform, finding: Finding) -> Iterator[str]:
     )
     if not {(span.group, span.channel) for span in finding.spans} <= channels:
         yield "is in a channel that the study does not have"
+
+
+def _wrong_outline(finding: Finding, outlined: set[str]) -> Iterator[str]:
+    """Hold a finding against its mask; ``outlined`` are the labels of segments with a voxel."""
+    if finding.presence is Presence.PRESENT and finding.segment not in (None, *outlined):
+        yield "is present, but its segment is empty"
+    if finding.presence is Presence.ABSENT and finding.segment in outlined:
+        yield "is absent, but its segment is not empty"
+    for measurement in finding.measurements:
+        if (measurement.name.value, measurement.name.scheme) == (VOLUME.value, VOLUME.scheme):
+            if measurement.unit not in ML_PER_UNIT:
+                yield f"has a volume in {measurement.unit!r}, which is no unit of volume"
+            if measurement.value < 0.0:
+                yield "has a negative volume"
+            if measurement.value > 0.0 and finding.segment not in outlined:
+                yield "has a volume, but nothing is outlined"

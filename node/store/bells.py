@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, or_, select, update
 
-from node.clock import database_now
+from node.clock import database_now, is_due
 from node.domain import JobState
+from node.store.jobs import lost
 from node.store.tables import job, outbox
 
 if TYPE_CHECKING:
@@ -39,15 +40,10 @@ def mark_rung(db: Connection, sequences: Sequence[int]) -> None:
 
 def forgotten(db: Connection, limit: int = 100) -> tuple[str, ...]:
     """Return ids of jobs that wait for so long that their bell must have been lost."""
-    long_ago = database_now() - FORGOTTEN_S
+    for_long = is_due(job.c.next_attempt_at + FORGOTTEN_S)
     rows = db.execute(
         select(job.c.id)
-        .where(
-            or_(
-                and_(job.c.state == JobState.SCHEDULED, job.c.next_attempt_at < long_ago),
-                and_(job.c.state == JobState.IN_PROGRESS, job.c.lease_until < database_now()),
-            )
-        )
+        .where(or_(and_(job.c.state == JobState.SCHEDULED, for_long), lost()))
         .order_by(job.c.priority, job.c.planned_at)
         .limit(limit)
     )

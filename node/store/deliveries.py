@@ -8,19 +8,19 @@ pending ──accepted──▶ sent ──N-EVENT-REPORT──▶ committed
 
 from __future__ import annotations
 
-import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, func, select, update
 
-from node.clock import database_now
-from node.domain import Artifact, Commitment, DeliveryState, DueDelivery
+from node.clock import LONGEST_WAIT_S, database_now, is_due
+from node.domain import Artifact, DeliveryState, DueDelivery
 from node.store import events
 from node.store.statements import insert_if_new
-from node.store.tables import artifact, commitment, delivery
+from node.store.tables import artifact, delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy import ColumnElement, Connection, Row
 
@@ -73,17 +73,27 @@ def plan_deliveries(db: Connection, made: Sequence[Artifact], send_to: Sequence[
 # --- sending ---------------------------------------------------------------------------------
 
 
-def _lock_due(db: Connection, destination: str, state: DeliveryState) -> tuple[str, ...]:
-    """Lock the due objects of the study that waits longest; return their SOP Instance UIDs."""
+def lock_due(
+    db: Connection,
+    destination: str,
+    state: DeliveryState,
+    *,
+    longest_wait_s: float = LONGEST_WAIT_S,
+) -> tuple[str, ...]:
+    """Lock the due objects of one study; return their SOP Instance UIDs.
+
+    The study tried least often goes first, so that none which fails again and again keeps
+    another waiting; of several, the one that waits longest.
+    """
     due = and_(
         delivery.c.destination == destination,
         delivery.c.state == state,
-        delivery.c.next_attempt_at <= database_now(),
+        is_due(delivery.c.next_attempt_at, longest_wait_s=longest_wait_s),
     )
     first = (
         select(delivery.c.study_uid)
         .where(due)
-        .order_by(delivery.c.planned_at, delivery.c.study_uid)
+        .order_by(delivery.c.attempts, delivery.c.planned_at, delivery.c.study_uid)
         .limit(1)
     )
     while (study_uid := db.execute(first).scalar_one_or_none()) is not None:
@@ -100,25 +110,26 @@ def _lock_due(db: Connection, destination: str, state: DeliveryState) -> tuple[s
     return ()
 
 
-def _locked(sop_instance_uids: Sequence[str], destination: str) -> ColumnElement[bool]:
+def among(sop_instance_uids: Collection[str], destination: str) -> ColumnElement[bool]:
+    """Whether a delivery is that of one of these objects to ``destination``."""
     return and_(
         delivery.c.destination == destination,
-        delivery.c.sop_instance_uid.in_(sop_instance_uids),
+        delivery.c.sop_instance_uid.in_(list(sop_instance_uids)),
     )
 
 
 def claim_due(
     db: Connection, destination: str, *, lease_s: float = 60.0
 ) -> tuple[DueDelivery, ...]:
-    """Take the due objects of the study that waits longest for ``destination``.
+    """Take the due objects of one study for ``destination``: ``lock_due`` says which.
 
-    Its attempts are counted, and nobody else takes them for ``lease_s``; a deliverer that
+    Their attempts are counted, and nobody else takes them for ``lease_s``; a deliverer that
     dies frees them thereby.
     """
-    sop_instance_uids = _lock_due(db, destination, DeliveryState.PENDING)
+    sop_instance_uids = lock_due(db, destination, DeliveryState.PENDING)
     if not sop_instance_uids:
         return ()
-    due = _locked(sop_instance_uids, destination)
+    due = among(sop_instance_uids, destination)
     db.execute(
         update(delivery)
         .where(due)
@@ -135,27 +146,48 @@ def claim_due(
         )
         .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)
         .where(due)
-        # Segmentations before the reports that refer to them.
-        .order_by(artifact.c.written_at, artifact.c.role)
+        # Segmentations before the reports that refer to them, unless the destination chokes on one.
+        .order_by(delivery.c.attempts, artifact.c.written_at, artifact.c.role)
     )
     return tuple(DueDelivery(*row) for row in rows)
 
 
-def _one(sop_instance_uid: str, destination: str, state: DeliveryState) -> ColumnElement[bool]:
+def _pending(sop_instance_uid: str, destination: str) -> ColumnElement[bool]:
     return and_(
-        delivery.c.sop_instance_uid == sop_instance_uid,
-        delivery.c.destination == destination,
-        delivery.c.state == state,
+        among([sop_instance_uid], destination), delivery.c.state == DeliveryState.PENDING
+    )
+
+
+def give_back(db: Connection, sop_instance_uids: Collection[str], destination: str) -> None:
+    """Make claimed objects that were not tried due again, as if they had not been claimed."""
+    db.execute(
+        update(delivery)
+        .where(
+            among(sop_instance_uids, destination), delivery.c.state == DeliveryState.PENDING
+        )
+        .values(attempts=delivery.c.attempts - 1, next_attempt_at=database_now())
     )
 
 
 def mark_sent(
     db: Connection, sop_instance_uid: str, destination: str, *, status: int | None
 ) -> None:
-    """Note that the destination accepted the object; ``status`` keeps its warning, if any."""
-    study_uid = db.execute(
+    """Note that the destination accepted the object; ``status`` keeps its warning, if any.
+
+    It holds the object then, whatever was decided while the object was on its way.
+    """
+    this = among([sop_instance_uid], destination)
+    accepted = (DeliveryState.SENT.value, DeliveryState.COMMITTED.value)
+    row = db.execute(
+        select(delivery.c.study_uid, delivery.c.state)
+        .where(this, delivery.c.state.not_in(accepted))
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        return
+    db.execute(
         update(delivery)
-        .where(_one(sop_instance_uid, destination, DeliveryState.PENDING))
+        .where(this)
         .values(
             state=DeliveryState.SENT.value,
             status=status,
@@ -164,11 +196,17 @@ def mark_sent(
             what=None,
             do=None,
         )
-        .returning(delivery.c.study_uid)
-    ).scalar_one_or_none()
-    if study_uid is not None:
-        detail = "" if status is None else f"status 0x{status:04X}"
-        events.record(db, "sent", study_uid=study_uid, subject=destination, detail=detail)
+    )
+    detail = "" if status is None else f"status 0x{status:04X}"
+    events.record(db, "sent", study_uid=row.study_uid, subject=destination, detail=detail)
+    if row.state == DeliveryState.CANCELED:
+        events.record(
+            db,
+            "canceled_too_late",
+            study_uid=row.study_uid,
+            subject=destination,
+            detail="It was on its way, and the destination has accepted it.",
+        )
 
 
 def mark_unsent(
@@ -177,7 +215,7 @@ def mark_unsent(
     """Note why the object was not accepted this time, and when to try again."""
     db.execute(
         update(delivery)
-        .where(_one(sop_instance_uid, destination, DeliveryState.PENDING))
+        .where(_pending(sop_instance_uid, destination))
         .values(what=what, next_attempt_at=database_now() + retry_in_s)
     )
 
@@ -194,7 +232,7 @@ def mark_refused(  # noqa: PLR0913 - what the person who decides must know
     """Note that the destination will not take the object; a person decides."""
     study_uid = db.execute(
         update(delivery)
-        .where(_one(sop_instance_uid, destination, DeliveryState.PENDING))
+        .where(_pending(sop_instance_uid, destination))
         .values(state=DeliveryState.REFUSED.value, what=what, do=do, status=status)
         .returning(delivery.c.study_uid)
     ).scalar_one_or_none()
@@ -202,132 +240,38 @@ def mark_refused(  # noqa: PLR0913 - what the person who decides must know
         events.record(db, "refused", study_uid=study_uid, subject=destination, detail=what)
 
 
-# --- storage commitment ----------------------------------------------------------------------
+# --- a destination that is not configured any more -------------------------------------------
 
 
-def claim_uncommitted(db: Connection, destination: str, *, timeout_s: float) -> Commitment | None:
-    """Open a transaction for what one study has sent and nobody has committed to.
-
-    The row is there before the request leaves (PS3.4 J.3.2): the answer may be faster than
-    the response. Without an answer the same objects are due again after ``timeout_s``.
-    """
-    due = _lock_due(db, destination, DeliveryState.SENT)
-    if not due:
-        return None
-    transaction_uid = f"2.25.{uuid.uuid4().int}"
-    db.execute(
-        update(delivery)
-        .where(_locked(due, destination))
-        .values(transaction_uid=transaction_uid, next_attempt_at=database_now() + timeout_s)
-    )
+def unknown_destinations(db: Connection, known: Collection[str]) -> dict[str, int]:
+    """Return, by name, how many objects wait for a destination that is not among ``known``."""
+    waiting = (DeliveryState.PENDING.value, DeliveryState.REFUSED.value)
     rows = db.execute(
-        select(artifact.c.sop_class_uid, artifact.c.sop_instance_uid).where(
-            artifact.c.sop_instance_uid.in_(due)
+        select(delivery.c.destination, func.count())
+        .where(delivery.c.state.in_(waiting), delivery.c.destination.not_in(list(known)))
+        .group_by(delivery.c.destination)
+        .order_by(delivery.c.destination)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def refuse_unknown(db: Connection, known: Collection[str]) -> dict[str, int]:
+    """Hand to a person what no destination among ``known`` will get; how many, by name."""
+    rows = db.execute(
+        select(delivery.c.sop_instance_uid, delivery.c.destination).where(
+            delivery.c.state == DeliveryState.PENDING, delivery.c.destination.not_in(list(known))
         )
     ).all()
-    row = {
-        "transaction_uid": transaction_uid,
-        "destination": destination,
-        "requested_at": database_now(),
-    }
-    insert_if_new(db, commitment, row)
-    return Commitment(transaction_uid, destination, tuple((r[0], r[1]) for r in rows))
-
-
-def _destination_of(db: Connection, transaction_uid: str) -> str | None:
-    return db.execute(
-        update(commitment)
-        .where(commitment.c.transaction_uid == transaction_uid)
-        .values(answered_at=database_now())
-        .returning(commitment.c.destination)
-    ).scalar_one_or_none()
-
-
-def mark_committed(db: Connection, transaction_uid: str, sop_instance_uids: Sequence[str]) -> int:
-    """Note what the destination has committed to; the number of deliveries this finished.
-
-    Objects of an earlier transaction count as well: a late answer is an answer.
-    """
-    destination = _destination_of(db, transaction_uid)
-    if destination is None:
-        return 0
-    rows = db.execute(
-        update(delivery)
-        .where(
-            delivery.c.destination == destination,
-            delivery.c.sop_instance_uid.in_(list(sop_instance_uids)),
-            delivery.c.state == DeliveryState.SENT,
+    for row in rows:
+        mark_refused(
+            db,
+            row.sop_instance_uid,
+            row.destination,
+            what=f"There is no destination '{row.destination}' any more.",
+            do="Put it back and 'radnode retry', or 'radnode cancel'.",
+            status=None,
         )
-        .values(state=DeliveryState.COMMITTED.value, committed_at=database_now(), what=None)
-        .returning(delivery.c.study_uid)
-    ).scalars()
-    finished = list(rows)
-    for study_uid in finished:
-        events.record(db, "committed", study_uid=study_uid, subject=destination)
-    return len(finished)
-
-
-def mark_uncommitted(
-    db: Connection, transaction_uid: str, failures: Sequence[tuple[str, int]]
-) -> int:
-    """Send again what the destination cannot commit to; the number of deliveries concerned.
-
-    Args:
-        db: In a transaction.
-        transaction_uid: Of the request that was answered.
-        failures: (SOP Instance UID, Failure Reason of PS3.3 C.14.1.1) of each.
-    """
-    destination = _destination_of(db, transaction_uid)
-    if destination is None:
-        return 0
-    concerned = 0
-    for sop_instance_uid, reason in failures:
-        lost = and_(
-            _one(sop_instance_uid, destination, DeliveryState.SENT),
-            delivery.c.transaction_uid == transaction_uid,
-        )
-        row = db.execute(
-            select(delivery.c.study_uid, delivery.c.attempts).where(lost).with_for_update()
-        ).one_or_none()
-        if row is None:
-            continue
-        concerned += 1
-        # Sent again ever less often: some destinations take every object and commit to none.
-        doubled_s = RESEND_S * 2.0 ** min(row.attempts - 1, 20)
-        what = f"'{destination}' could not commit to the object: reason 0x{reason:04X}."
-        db.execute(
-            update(delivery)
-            .where(lost)
-            .values(
-                state=DeliveryState.PENDING.value,
-                transaction_uid=None,
-                what=what,
-                next_attempt_at=database_now() + min(doubled_s, LONGEST_RESEND_S),
-            )
-        )
-        events.record(
-            db, "not_committed", study_uid=row.study_uid, subject=destination, detail=what
-        )
-    return concerned
-
-
-RESEND_S = 5.0
-"""A PACS that lost an object gets it again after this long; doubled each time that it does."""
-LONGEST_RESEND_S = 900.0
-
-
-def abandon_commitment(
-    db: Connection, transaction_uid: str, *, what: str, retry_in_s: float
-) -> None:
-    """Note that the request could not be made; it is due again after ``retry_in_s``."""
-    db.execute(
-        update(delivery)
-        .where(
-            delivery.c.transaction_uid == transaction_uid,
-            delivery.c.state == DeliveryState.SENT,
-        )
-        .values(what=what, next_attempt_at=database_now() + retry_in_s)
-    )
+    return dict(Counter(row.destination for row in rows))
 
 
 # --- by a person -----------------------------------------------------------------------------

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, exists, insert, or_, select, update
 
-from node.clock import database_now
+from node.clock import database_now, is_due
 from node.domain import OPEN_JOB_STATES, JobState, Lease, Outcome, PlannedJob, Priority
 from node.errors import LeaseLost
 from node.store import events
-from node.store.statements import insert_if_new, insert_or_update
-from node.store.tables import job, outbox, worker
+from node.store.statements import insert_if_new
+from node.store.tables import job, outbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import ColumnElement, Connection, Row
 
 LEASE_S = 60.0
 MAXIMUM_ATTEMPTS = 3
@@ -42,6 +42,7 @@ def plan(db: Connection, planned: PlannedJob) -> bool:
         "id": planned.id,
         "study_uid": planned.study_uid,
         "series_uid": planned.series_uid,
+        "sop_instance_uid": planned.sop_instance_uid,
         "revision": planned.revision,
         "pipeline": planned.pipeline,
         "pipeline_version": planned.pipeline_version,
@@ -75,18 +76,19 @@ def _supersede(db: Connection, planned: PlannedJob) -> None:
     earlier = and_(
         job.c.study_uid == planned.study_uid,
         job.c.series_uid == planned.series_uid,
+        job.c.sop_instance_uid == planned.sop_instance_uid,
         job.c.pipeline == planned.pipeline,
         job.c.id != planned.id,
     )
     unfinished = db.execute(
         update(job)
-        .where(earlier, job.c.state.in_(OPEN_JOB_STATES))
+        .where(earlier, job.c.state.in_([*OPEN_JOB_STATES, JobState.QUARANTINED]))
         .values(
             state=JobState.CANCELED.value,
             lease_token=None,
             finished_at=database_now(),
-            what="A later revision of the series replaced this job before it finished.",
-            do="Nothing: the later job reports on the whole series.",
+            what="A later job on the same series replaced this one before it finished.",
+            do="Nothing: the later job reports on all that there is.",
         )
         .returning(job.c.id)
     ).scalars()
@@ -103,6 +105,32 @@ def _supersede(db: Connection, planned: PlannedJob) -> None:
         db.execute(update(job).where(job.c.id == planned.id).values(supersedes=found))
 
 
+def planned_for(db: Connection, study_uid: str, series_uid: str) -> bool:
+    """Whether any job was ever planned on a series."""
+    found = exists().where(job.c.study_uid == study_uid, job.c.series_uid == series_uid)
+    return bool(db.execute(select(found)).scalar_one())
+
+
+def outdated(
+    db: Connection, pipeline: str, version: str, model_sha256: str, parameters: str
+) -> tuple[tuple[str, str], ...]:
+    """Return (study, series) of jobs that wait for another version of ``pipeline`` than this."""
+    rows = db.execute(
+        select(job.c.study_uid, job.c.series_uid)
+        .where(
+            job.c.pipeline == pipeline,
+            job.c.state.in_((JobState.SCHEDULED, JobState.QUARANTINED)),
+            or_(
+                job.c.pipeline_version != version,
+                job.c.model_sha256 != model_sha256,
+                job.c.parameters != parameters,
+            ),
+        )
+        .distinct()
+    )
+    return tuple((row.study_uid, row.series_uid) for row in rows)
+
+
 # --- working ---------------------------------------------------------------------------------
 
 
@@ -111,16 +139,11 @@ def claim(db: Connection, worker_name: str) -> Lease | None:
 
     A job whose attempts are used up is quarantined here: its last worker died with it.
     """
-    now = database_now()
+    waits = and_(job.c.state == JobState.SCHEDULED, is_due(job.c.next_attempt_at))
     while True:
         row = db.execute(
             select(job)
-            .where(
-                or_(
-                    and_(job.c.state == JobState.SCHEDULED, job.c.next_attempt_at <= now),
-                    and_(job.c.state == JobState.IN_PROGRESS, job.c.lease_until < now),
-                )
-            )
+            .where(or_(waits, lost()))
             .order_by(job.c.priority, job.c.planned_at, job.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -136,6 +159,12 @@ def claim(db: Connection, worker_name: str) -> Lease | None:
             what=row.what or f"{row.attempts} workers died while working on this job.",
             do=row.do or "Read the worker's log, then 'radnode retry' or 'radnode cancel'.",
         )
+
+
+def lost() -> ColumnElement[bool]:
+    """Whether the lease of a row of ``job`` has run out: its worker is gone."""
+    expired = is_due(job.c.lease_until, longest_wait_s=2.0 * LEASE_S)
+    return and_(job.c.state == JobState.IN_PROGRESS, expired)
 
 
 def _lease(db: Connection, row: Row[Any], worker_name: str) -> Lease:
@@ -158,6 +187,7 @@ def _lease(db: Connection, row: Row[Any], worker_name: str) -> Lease:
         id=row.id,
         study_uid=row.study_uid,
         series_uid=row.series_uid,
+        sop_instance_uid=row.sop_instance_uid,
         revision=row.revision,
         pipeline=row.pipeline,
         pipeline_version=row.pipeline_version,
@@ -260,6 +290,29 @@ def overtake(db: Connection, lease: Lease) -> None:
         what="A late instance arrived before this job began.",
         do="Nothing: the job of the next revision reports on the whole series.",
     )
+
+
+def postpone(db: Connection, lease: Lease, *, what: str, do: str, retry_in_s: float) -> None:
+    """Give a job back for later without counting the attempt: this host failed, not the job.
+
+    Raises:
+        LeaseLost: Another worker has the job already.
+    """
+    known = db.execute(select(job.c.what).where(job.c.id == lease.job.id)).scalar_one()
+    _held(
+        db,
+        lease,
+        state=JobState.SCHEDULED.value,
+        lease_token=None,
+        attempts=job.c.attempts - 1,
+        next_attempt_at=database_now() + retry_in_s,
+        what=what,
+        do=do,
+    )
+    if known != what:
+        events.record(
+            db, "job_postponed", study_uid=lease.job.study_uid, job_id=lease.job.id, detail=what
+        )
 
 
 def release(db: Connection, lease: Lease) -> None:
@@ -365,23 +418,3 @@ def cancel(db: Connection, job_id: str) -> bool:
         do="'radnode retry'.",
         among=(*OPEN_JOB_STATES, JobState.QUARANTINED),
     )
-
-
-# --- workers ---------------------------------------------------------------------------------
-
-
-def touch_worker(db: Connection, name: str, job_id: str | None) -> None:
-    """Say that a worker is alive, and what it works on."""
-    now = database_now()
-    insert_or_update(
-        db,
-        worker,
-        {"name": name, "started_at": now, "seen_at": now, "job_id": job_id},
-        {"seen_at": now, "job_id": job_id},
-    )
-
-
-def silent_s(db: Connection, name: str) -> float | None:
-    """Return how long ago a worker was last alive; None if it never was."""
-    age = select(database_now() - worker.c.seen_at).where(worker.c.name == name)
-    return db.execute(age).scalar_one_or_none()

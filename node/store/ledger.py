@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from node.settings import Settings
 
 BUSY_TIMEOUT_S = 30.0
+"""How long a statement waits for what another transaction holds."""
+
+POSTGRESQL = {
+    "connect_timeout": 5,
+    # A server that vanished without a word: the kernel gives up after 30 s, not after hours.
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "options": f"-c lock_timeout={BUSY_TIMEOUT_S:.0f}s",
+}
+"""libpq's parameters of every connection; the address may state others."""
+
+CONNECTIONS = 15
+"""How many threads of a process use the ledger at once, unless it says otherwise."""
+SPARE_CONNECTIONS = 5
+"""For the threads of a listener that belong to no association."""
 
 
 class Ledger:
@@ -24,16 +41,29 @@ class Ledger:
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
-    def open(cls, url: str) -> Ledger:
-        """Connect to ``url``. The schema must be there already (``store.migrate``)."""
-        # Errors must not quote the values of a statement: they identify studies.
-        if make_url(url).get_backend_name() == "sqlite":
-            timeout = {"timeout": BUSY_TIMEOUT_S}
-            engine = create_engine(url, connect_args=timeout, hide_parameters=True)
+    def open(cls, url: str, *, connections: int = CONNECTIONS) -> Ledger:
+        """Connect to ``url``. The schema must be there already (``store.migrate``).
+
+        Args:
+            url: As SQLAlchemy writes it.
+            connections: At most, all threads together. Who wants one more waits, and gets a
+                ``sqlalchemy.exc.TimeoutError``, which is no ``DBAPIError``.
+        """
+        address = make_url(url)
+        sqlite = address.get_backend_name() == "sqlite"
+        stated = {"timeout": BUSY_TIMEOUT_S} if sqlite else POSTGRESQL
+        engine = create_engine(
+            address,
+            connect_args={key: stated[key] for key in stated.keys() - address.query.keys()},
+            # Errors must not quote the values of a statement: they identify studies.
+            hide_parameters=True,
+            max_overflow=connections - SPARE_CONNECTIONS,
+            pool_size=SPARE_CONNECTIONS,
+            pool_pre_ping=not sqlite,
+        )
+        if sqlite:
             event.listen(engine, "connect", _configure_sqlite)
             event.listen(engine, "begin", _begin_immediate)
-        else:
-            engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
         return cls(engine)
 
     @contextmanager
@@ -60,9 +90,10 @@ class Ledger:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """Open the ledger that ``settings`` name."""
+    """Open the ledger that ``settings`` name, with a connection for every association."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    return Ledger.open(settings.database_url)
+    connections = settings.listen.maximum_associations + SPARE_CONNECTIONS
+    return Ledger.open(settings.database_url, connections=connections)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

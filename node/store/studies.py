@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, true, update
 
-from node.clock import database_now
+from node.clock import database_now, is_due
 from node.domain import CompletedSeries, Receipt, ReceivedInstance, StoredInstance, StudyState
 from node.store import events
 from node.store.statements import insert_if_new, insert_or_update
@@ -20,10 +20,17 @@ from node.store.tables import association, conflict, instance, series, study
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Column, ColumnElement, Connection
 
 ASSOCIATION_SILENCE_S = 60.0
 """A listener that has not said for this long that an association is open has died with it."""
+AHEAD_S = 5.0
+"""A time further ahead than this was written before the clock was set back."""
+
+
+FEEDING_S = 300.0
+"""An association that has brought nothing of a series for this long does not feed it: routers
+keep theirs open for days."""
 
 
 # --- associations ----------------------------------------------------------------------------
@@ -115,7 +122,7 @@ def _received_again(db: Connection, received: ReceivedInstance) -> Receipt:
     same_uid = instance.c.sop_instance_uid == received.sop_instance_uid
     first = db.execute(select(instance.c.digest).where(same_uid)).scalar_one()
     if first == received.digest:
-        db.execute(update(instance).where(same_uid).values(resends=instance.c.resends + 1))
+        _hold_open(db, received)
         return Receipt.RESENT
     row = {
         "sop_instance_uid": received.sop_instance_uid,
@@ -135,12 +142,57 @@ def _received_again(db: Connection, received: ReceivedInstance) -> Receipt:
     return Receipt.CONFLICT
 
 
+def _hold_open(db: Connection, received: ReceivedInstance) -> None:
+    """Count a resend. A series that is still open stays so: its sender is not done with it."""
+    now = database_now()
+    db.execute(
+        update(instance)
+        .where(instance.c.sop_instance_uid == received.sop_instance_uid)
+        .values(
+            resends=instance.c.resends + 1,
+            association_id=received.association_id,
+            received_at=now,
+        )
+    )
+    for table, same in (
+        (study, study.c.study_uid == received.study_uid),
+        (
+            series,
+            and_(
+                series.c.study_uid == received.study_uid,
+                series.c.series_uid == received.series_uid,
+            ),
+        ),
+    ):
+        is_open = and_(same, table.c.state == StudyState.RECEIVING)
+        db.execute(update(table).where(is_open).values(last_instance_at=now))
+
+
 def instance_of_path(db: Connection, path: str) -> bool:
     """Whether a spool file has a row, as instance or as conflict."""
     found = exists(select(instance.c.path).where(instance.c.path == path)) | exists(
         select(conflict.c.path).where(conflict.c.path == path)
     )
     return bool(db.execute(select(found)).scalar_one())
+
+
+def paths_after(
+    db: Connection, sop_instance_uid: str, limit: int
+) -> tuple[tuple[str, str, str], ...]:
+    """Return SOP Instance UID, spool path and study UID of the next instances in that order.
+
+    Args:
+        db: Read from page by page, it holds nothing open between them.
+        sop_instance_uid: The last one of the page before; empty for the first page.
+        limit: Instances of a page. An empty page is the end.
+    """
+    rows = db.execute(
+        select(instance.c.sop_instance_uid, instance.c.path, instance.c.study_uid)
+        .where(instance.c.sop_instance_uid > sop_instance_uid)
+        .order_by(instance.c.sop_instance_uid)
+        .limit(limit)
+    )
+    return tuple((row[0], row[1], row[2]) for row in rows)
 
 
 # --- completing ------------------------------------------------------------------------------
@@ -153,7 +205,7 @@ def _quiet_s(default_s: float, by_modality: Mapping[str, float]) -> ColumnElemen
 
 
 def _is_fed() -> ColumnElement[bool]:
-    """Whether an open association has brought an instance of this row of ``series``."""
+    """Whether an open association has lately brought an instance of this row of ``series``."""
     return exists(
         select(association.c.id)
         .join(instance, instance.c.association_id == association.c.id)
@@ -161,8 +213,18 @@ def _is_fed() -> ColumnElement[bool]:
             instance.c.study_uid == series.c.study_uid,
             instance.c.series_uid == series.c.series_uid,
             association.c.seen_at > database_now() - ASSOCIATION_SILENCE_S,
+            instance.c.received_at > database_now() - FEEDING_S,
         )
     )
+
+
+def _bring_back(db: Connection, at: Column[float], *among: ColumnElement[bool]) -> None:
+    """Set the times in ``at`` that lie ahead to now: the clock was set back since.
+
+    A wait that began then begins anew, or it would last for as long as the step was wide.
+    """
+    ahead = at > database_now() + AHEAD_S
+    db.execute(update(at.table).where(ahead, *among).values({at: database_now()}))
 
 
 def anything_receiving(db: Connection) -> bool:
@@ -183,8 +245,11 @@ def complete_series(
         default_s: Quiet time of most series.
         by_modality: Quiet time of the others.
     """
+    receiving = series.c.state == StudyState.RECEIVING
+    _bring_back(db, series.c.last_instance_at, receiving)
+    _bring_back(db, association.c.seen_at)
     quiet = and_(
-        series.c.state == StudyState.RECEIVING,
+        receiving,
         series.c.last_instance_at <= database_now() - _quiet_s(default_s, by_modality),
         ~_is_fed(),
     )
@@ -214,6 +279,8 @@ def complete_studies(
     db: Connection, default_s: float, by_modality: Mapping[str, float]
 ) -> tuple[str, ...]:
     """Close every study that is quiet and whose series are all complete; return their UIDs."""
+    receiving = study.c.state == StudyState.RECEIVING
+    _bring_back(db, study.c.last_instance_at, receiving)
     busy = exists(
         select(series.c.series_uid).where(
             series.c.study_uid == study.c.study_uid,
@@ -225,7 +292,7 @@ def complete_studies(
     )
     rows = db.execute(
         update(study)
-        .where(study.c.state == StudyState.RECEIVING, ~busy)
+        .where(receiving, ~busy)
         .values(
             state=StudyState.COMPLETE.value,
             revision=study.c.revision + 1,
@@ -250,7 +317,7 @@ def unrouted_series(db: Connection) -> tuple[CompletedSeries, ...]:
         .where(
             series.c.state == StudyState.COMPLETE,
             series.c.routed_revision < series.c.revision,
-            func.coalesce(series.c.route_at, 0.0) <= database_now(),
+            is_due(func.coalesce(series.c.route_at, 0.0)),
         )
         .order_by(series.c.completed_at)
     )
@@ -275,6 +342,15 @@ def mark_routed(db: Connection, routed: CompletedSeries) -> bool:
     )
 
 
+def route_again(db: Connection, study_uid: str, series_uid: str) -> None:
+    """Let routing look at a complete series once more, at the revision it has."""
+    db.execute(
+        update(series)
+        .where(series.c.study_uid == study_uid, series.c.series_uid == series_uid)
+        .values(routed_revision=series.c.revision - 1)
+    )
+
+
 def put_off(db: Connection, unrouted: CompletedSeries, seconds: float) -> None:
     """Let routing look at a series again only after so long."""
     db.execute(
@@ -294,8 +370,11 @@ def series_of(db: Connection, study_uid: str) -> tuple[CompletedSeries, ...]:
     return tuple(CompletedSeries(*row) for row in rows)
 
 
-def instances_of(db: Connection, study_uid: str, series_uid: str) -> tuple[StoredInstance, ...]:
-    """Return the instances of one series, in an order that does not depend on their arrival."""
+def instances_of(
+    db: Connection, study_uid: str, series_uid: str, sop_instance_uid: str = ""
+) -> tuple[StoredInstance, ...]:
+    """Return the instances of one series, or one, in an order not that of their arrival."""
+    one = instance.c.sop_instance_uid == sop_instance_uid if sop_instance_uid else true()
     rows = db.execute(
         select(
             instance.c.sop_instance_uid,
@@ -306,6 +385,7 @@ def instances_of(db: Connection, study_uid: str, series_uid: str) -> tuple[Store
         .where(
             instance.c.study_uid == study_uid,
             instance.c.series_uid == series_uid,
+            one,
             ~instance.c.own_result,
         )
         .order_by(instance.c.sop_instance_uid)

@@ -66,7 +66,7 @@ instance = Table(  # one SOP instance, durable in the spool since before its 0x0
     Column("association_id", Text, nullable=False),
     Column("own_result", Boolean, nullable=False),  # our own object came back: never analysed
     Column("resends", Integer, nullable=False, default=0),
-    Column("received_at", Double, nullable=False),
+    Column("received_at", Double, nullable=False),  # last time, if it was sent again
     Index(None, "study_uid", "series_uid"),
     Index(None, "path"),
     Index(None, "association_id"),
@@ -113,12 +113,13 @@ series = Table(  # completes on its own, so that its jobs need not wait for the 
 
 # --- plan, relay, worker (store.jobs) --------------------------------------------------------
 
-job = Table(  # one pipeline on one series, as it was at one revision
+job = Table(  # one pipeline on one series (or recording), as it was at one revision
     "job",
     metadata,
     Column("id", Text, primary_key=True),  # derived: planning twice is planning once
     Column("study_uid", Text, nullable=False),
     Column("series_uid", Text, nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),  # the one judged; "": the whole series
     Column("revision", Integer, nullable=False),
     Column("pipeline", Text, nullable=False),
     Column("pipeline_version", Text, nullable=False),

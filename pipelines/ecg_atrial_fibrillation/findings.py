@@ -46,6 +46,7 @@ def result(lead: Lead, bands: Sequence[Band]) -> Result:
                 confidence=_mean(bands, Call.SINUS, Rhythm.SINUS),
                 measurements=_measurements(bands, sinus_spans, with_intervals=True),
                 spans=_spans(lead, sinus_spans),
+                normal=True,
             )
         )
     notes = [*_notes(lead, bands)]

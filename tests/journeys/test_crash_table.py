@@ -56,7 +56,7 @@ CRASHES = [
     ("work", "worker.claimed"),
     ("work", "worker.inferred"),
     ("work", "publish.gate_passed"),
-    ("work", "publish.file_written"),
+    ("work", "publish.files_moved"),
     ("work", "publish.row_written"),
     ("work", "publish.row_written:2"),
     ("work", "publish.finished"),

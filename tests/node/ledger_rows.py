@@ -67,6 +67,7 @@ def planned(name: str = "job", **other: Any) -> PlannedJob:
         "id": hashlib.sha256(name.encode()).hexdigest()[:32],
         "study_uid": STUDY,
         "series_uid": uid("series of", name),
+        "sop_instance_uid": "",
         "revision": 1,
         "pipeline": "bright-spot",
         "pipeline_version": "1.0.0",

@@ -104,6 +104,12 @@ def event_kinds(ledger: Ledger) -> list[str]:
     return [row["kind"] for row in rows(ledger, event)]
 
 
+def event_rows(ledger: Ledger, kind: str) -> list[dict[str, Any]]:
+    """Return the events of one kind, oldest first."""
+    found = [row for row in rows(ledger, event) if row["kind"] == kind]
+    return sorted(found, key=lambda row: row["sequence"])
+
+
 def stored(settings: Settings) -> dict[str, bytes]:
     """Return SOP Instance UID -> data set without file meta, of everything in the spool."""
     spool = Spool(settings.spool_folder)

@@ -123,6 +123,7 @@ def _job(name: str, study_uid: str, send_to: Sequence[str]) -> dict[str, Any]:
         "id": name,
         "study_uid": study_uid,
         "series_uid": f"{study_uid}.1",
+        "sop_instance_uid": "",
         "revision": 1,
         "pipeline": "bright-spot",
         "pipeline_version": "1.0.0",

@@ -15,7 +15,7 @@ from rich.console import Console
 from node import cli, plan, route, watch
 from node.log import short
 from node.settings import CONFIG_VARIABLE, DimseDestination, FolderDestination, Route, Settings
-from node.store import deliveries, jobs
+from node.store import deliveries, jobs, workers
 from tests.node.ledger_rows import arrived, claimed, complete, receive
 from tests.node.results import states, waiting_result
 from tests.peers import REPOSITORY, bright_spot, dcmtk, free_port
@@ -356,7 +356,7 @@ def test_the_overview_shows_what_needs_a_person(node: Settings, ledger: Ledger) 
     scan(node, ledger)
     lease = claimed(ledger, "worker-here-1")
     with ledger.write() as db:
-        jobs.touch_worker(db, "worker-here-1", lease.job.id)
+        workers.touch_worker(db, "worker-here-1", lease.job.id)
         jobs.quarantine(db, lease, what="It failed.", do="Look at it.")
     console = Console(width=160)
     with console.capture() as captured:

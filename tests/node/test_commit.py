@@ -20,7 +20,7 @@ from sqlalchemy import select
 from node import commit, deliver
 from node.errors import DeliveryError, PeerRefused, PeerUnreachable
 from node.settings import DimseDestination, FolderDestination, Settings
-from node.store import deliveries
+from node.store import commitments
 from node.store.tables import commitment as transactions
 from tests.node.receiving import listening
 from tests.node.results import happened, make_due, rows, states, waiting_result
@@ -284,7 +284,7 @@ def test_an_object_the_transaction_did_not_ask_for_is_no_error(
     sent: Settings, ledger: Ledger, listener: int
 ) -> None:
     with ledger.write() as db:
-        asked = deliveries.claim_uncommitted(db, "pacs", timeout_s=600.0)
+        asked = commitments.claim_uncommitted(db, "pacs", timeout_s=600.0)
     assert asked is not None
     items = [_item(*asked.references[0]), _item("1.2.3", generate_uid())]
     assert report(listener, TransactionUID=asked.transaction_uid, ReferencedSOPSequence=items) == 0

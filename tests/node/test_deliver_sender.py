@@ -60,7 +60,9 @@ def test_an_echo_takes_some_milliseconds(archive: Pacs) -> None:
 
 
 def test_an_echo_says_who_does_not_answer_and_where_to_look(archive: Pacs) -> None:
-    with pytest.raises(PeerUnreachable, match=r"No answer from 'PACS' \(PACS at 127.0.0.1.*radnode.toml"):
+    with pytest.raises(
+        PeerUnreachable, match=r"No answer from 'PACS' \(PACS at 127.0.0.1.*radnode.toml"
+    ):
         sender.echo(Settings(), dimse(free_port()))
     archive.script = Script(associate="reject_permanent")
     with pytest.raises(AssociationRejected, match="'OTHER'"):

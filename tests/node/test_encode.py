@@ -18,7 +18,16 @@ from node.load.source import Source
 from node.publish_gate import verify
 from node.uids import IMPLEMENTATION_CLASS_UID, derived_uid
 from pipelines import codes
-from pipelines.contract import Finding, Grid, Measurement, Result, Segment, Volume, WaveformSpan
+from pipelines.contract import (
+    Finding,
+    Grid,
+    Measurement,
+    Presence,
+    Result,
+    Segment,
+    Volume,
+    WaveformSpan,
+)
 from tests.sr_templates import made
 
 
@@ -89,6 +98,68 @@ def test_a_source_with_next_to_no_identity_is_encoded():
     objects = [one.dataset for one in encode(source, made.outlined(), made.work())]
     assert all(one.PatientID == "" and one.StudyDate == "" for one in objects)
     verify(objects, source.instances)
+
+
+def of_a_hospital(header):
+    """Write into ``header`` what a hospital's own systems add, and read it back from bytes."""
+    local = Dataset()
+    local.CodeValue, local.CodingSchemeDesignator, local.CodeMeaning = "K1", "L", "Klinik Köln"
+    elsewhere, issuer, request = Dataset(), Dataset(), Dataset()
+    elsewhere.ReferencedSOPClassUID = "1.2.840.10008.3.1.2.3.1"
+    elsewhere.ReferencedSOPInstanceUID = "1.2.3.4"
+    issuer.LocalNamespaceEntityID = "Köln"
+    issuer.AssigningAgencyOrDepartmentCodeSequence = [local]
+    request.ScheduledProtocolCodeSequence = [local]
+    header.SpecificCharacterSet = "ISO_IR 100"
+    header.PhysiciansOfRecord = "Böhm^Jörg"
+    header.IssuerOfPatientIDQualifiersSequence = [issuer]
+    header.IssuerOfAccessionNumberSequence = [issuer]
+    header.RequestAttributesSequence = [request]
+    for keyword in (
+        "DeidentificationMethodCodeSequence",
+        "ProcedureCodeSequence",
+        "ReasonForPerformedProcedureCodeSequence",
+        "RequestingServiceCodeSequence",
+        "AdmittingDiagnosesCodeSequence",
+        "AnatomicRegionSequence",
+        "PatientSpeciesCodeSequence",
+    ):
+        setattr(header, keyword, [local])
+    for keyword in (
+        "ReferencedStudySequence",
+        "ReferencedPatientSequence",
+        "ReferencedPerformedProcedureStepSequence",
+    ):
+        setattr(header, keyword, [elsewhere])
+    buffer = BytesIO()
+    dcmwrite(buffer, header, implicit_vr=False, little_endian=True)
+    return dcmread(BytesIO(buffer.getvalue()), force=True)
+
+
+@pytest.mark.parametrize("kind", ["classic", "multiframe", "ecg"])
+def test_what_a_hospital_writes_into_its_headers_closes_no_gate(kind, tmp_path):
+    source = getattr(made, kind)()
+    source = replace(source, instances=tuple(map(of_a_hospital, source.instances)))
+    if kind == "ecg":
+        encoded = encode(source, made.rhythm(), made.work("ecg_report"))
+    else:
+        encoded = encode(source, made.outlined(), made.work())
+    refusal = encode_could_not_look(source.instances, "Why.", made.work())
+    for objects in (encoded, refusal):
+        read_back = []
+        for one in objects:
+            write(one.dataset, tmp_path / f"{one.role}.dcm")
+            read_back.append(dcmread(tmp_path / f"{one.role}.dcm"))
+        verify(read_back, source.instances)
+        for result in read_back:
+            for keyword in (
+                "IssuerOfPatientIDQualifiersSequence",
+                "IssuerOfAccessionNumberSequence",
+                "DeidentificationMethodCodeSequence",
+            ):
+                assert result[keyword] == source.instances[0][keyword]
+            assert result.IssuerOfAccessionNumberSequence[0].LocalNamespaceEntityID == "Köln"
+            assert "PhysiciansOfRecord" not in result
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value")
@@ -209,8 +280,27 @@ def test_a_real_slice_is_outlined(example):
 
 def wrong_results():
     segment = made.outlined().segments[0]
+    empty = replace(segment, mask=np.zeros_like(segment.mask))
     finding = Finding(codes.NODULE)
+
+    def of(volume, unit="mL", **changes):
+        measured = (Measurement(codes.VOLUME, volume, unit),)
+        return replace(finding, measurements=measured, **changes)
+
     return {
+        "is present, but its segment is empty": Result(
+            (replace(finding, segment="Brain"),), (empty,)
+        ),
+        "is absent, but its segment is not empty": Result(
+            (replace(finding, presence=Presence.ABSENT, segment="Brain"),), (segment,)
+        ),
+        "has a volume, but nothing is outlined": Result((of(12.0),)),
+        "has a volume, but nothing is outlined.": Result(
+            (of(12.0, presence=Presence.INDETERMINATE, segment="Brain"),), (empty,)
+        ),
+        "has a negative volume": Result((of(-3.0),)),
+        "no unit of volume": Result((of(3.0, "mm", segment="Brain"),), (segment,)),
+        "a side, but no site": Result((replace(finding, laterality=codes.LEFT),)),
         "shape": Result(segments=(replace(segment, mask=segment.mask[1:]),)),
         "same label": Result(segments=(segment, segment)),
         "label is empty": Result(segments=(replace(segment, label=""),)),
@@ -227,6 +317,15 @@ def wrong_results():
 def test_a_result_that_contradicts_itself_is_not_encoded(complaint):
     with pytest.raises(GateClosed, match=complaint):
         encode(made.classic(), wrong_results()[complaint], made.work())
+
+
+def test_a_volume_of_nothing_is_zero_and_is_encoded():
+    nothing = made.outlined().segments[0]
+    nothing = replace(nothing, mask=np.zeros_like(nothing.mask))
+    volume = (Measurement(codes.VOLUME, 0.0, "mL"),)
+    absent = Finding(codes.NODULE, Presence.ABSENT, segment="Brain", measurements=volume)
+    (sr,) = encode(made.classic(), Result((absent,), (nothing,)), made.work())
+    verify([sr.dataset], made.classic().instances)
 
 
 def test_an_ecg_report_about_a_volume_is_refused():

@@ -214,7 +214,7 @@ def test_a_multi_frame_instance_of_ten_thousand_frames_passes(identify):
 
 
 def test_more_elements_than_any_instance_has_are_refused(identify, monkeypatch):
-    monkeypatch.setattr(elements, "MAXIMUM_ELEMENTS", 10)
+    monkeypatch.setattr(gate, "MAXIMUM_ELEMENTS", 10)
     refused = rejection_of(identify, scanner.encode(scanner.ct_slice()))
     assert refused.what == "Data set has too many elements."
 
@@ -237,6 +237,51 @@ def test_a_value_longer_than_the_data_set_is_refused(identify):
     assert claimed != encoded
     assert rejection_of(identify, claimed).what == "Data set has an element that overruns."
     assert rejection_of(identify, encoded[:-1]).status == 0xC020
+
+
+def header_value(tag: int, vr: bytes, size_bytes: int) -> bytes:
+    """One element in explicit VR with a length of four bytes."""
+    head = struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, vr, 0, size_bytes)
+    return head + b"A" * size_bytes
+
+
+@pytest.mark.parametrize(
+    ("keyword", "tag"),
+    [
+        ("ImageType", 0x00080008),
+        ("RetrieveURL", 0x00081190),
+        ("BodyPartExamined", 0x00180015),
+        ("ImagePositionPatient", 0x00200032),
+        ("RequestedProcedureDescription", 0x00321060),
+    ],
+)
+@pytest.mark.parametrize("vr", [b"UT", b"UN", b"OB"])
+def test_a_value_that_is_routed_by_may_not_be_of_any_size(identify, keyword, tag, vr):
+    encoded = scanner.encode(scanner.ct_slice())
+    limit = elements.MAXIMUM_HEADER_VALUE
+    assert identify(header_value(tag, vr, limit) + encoded).modality == "CT"
+    refused = rejection_of(identify, header_value(tag, vr, limit + 2) + encoded)
+    assert (refused.status, refused.what) == (0xC020, "Data set has a header value too long.")
+
+
+@pytest.mark.parametrize("vr", [b"SQ", b"UN", b"OB"])
+def test_nor_come_in_items_of_undefined_length(identify, vr):
+    opened = struct.pack("<HH2sHL", 0x0008, 0x0008, vr, 0, 0xFFFFFFFF)
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+    closed = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    encoded = opened + item + closed + scanner.encode(scanner.ct_slice())
+    assert rejection_of(identify, encoded).what == "Data set has a header value too long."
+
+
+def test_sequences_and_other_makers_elements_may_be_long(identify):
+    dataset = scanner.ct_slice()
+    referenced = Dataset()
+    referenced.ReferencedSOPInstanceUID = "1.2.3.4.5.6.7.8.9"
+    dataset.ReferencedImageSequence = [referenced] * 5_000
+    dataset.add_new(0x00091010, "UT", "A" * 100_000)
+    dataset.FrameTimeVector = ["33.333"] * 20_000
+    for syntax in (ImplicitVRLittleEndian, ExplicitVRLittleEndian):
+        assert identify(scanner.encode(dataset, syntax), syntax).modality == "CT"
 
 
 def test_an_item_may_not_reach_beyond_its_sequence(identify):

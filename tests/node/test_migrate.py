@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from node.errors import ConfigError
-from node.store import jobs
+from node.store import workers
 from node.store.ledger import Ledger
 from node.store.migrate import migrate
 from node.store.tables import job, metadata, study
@@ -96,10 +96,10 @@ def test_an_error_of_the_database_quotes_no_value(ledger: Ledger) -> None:
 
 def test_a_read_sees_what_was_committed_a_moment_ago(ledger: Ledger) -> None:
     with ledger.read() as db:
-        assert jobs.silent_s(db, "worker") is None
+        assert workers.silent_s(db, "worker") is None
         with ledger.write() as other:
-            jobs.touch_worker(other, "worker", None)
-        assert jobs.silent_s(db, "worker") is not None
+            workers.touch_worker(other, "worker", None)
+        assert workers.silent_s(db, "worker") is not None
 
 
 def test_a_reader_holds_up_no_writer(ledger: Ledger) -> None:
@@ -114,8 +114,8 @@ def test_writers_wait_for_each_other_and_none_fails(ledger: Ledger) -> None:
     def write(number: int) -> None:
         for _ in range(10):
             with ledger.write() as db:
-                jobs.touch_worker(db, f"worker-{number}", None)
-                jobs.touch_worker(db, "shared", str(number))
+                workers.touch_worker(db, f"worker-{number}", None)
+                workers.touch_worker(db, "shared", str(number))
 
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(write, number) for number in range(8)]:

@@ -11,10 +11,10 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from node.encode.write import write
 from node.errors import GateClosed
 from node.publish_gate import verify
-from pipelines.codes import VOLUME
+from pipelines.codes import BRAIN, VOLUME
 from sr_templates import codes, items
 from sr_templates.report import NOT_FOR_DIAGNOSIS
-from sr_templates.tree import is_named, walk
+from sr_templates.tree import children_named, code_of, is_named, walk
 from tests.sr_templates import made
 
 OTHER_UID = "2.25.99"
@@ -87,6 +87,22 @@ def text_for_code(sr):
 def forget_segment(sr):
     imaging = parent_of(sr, first(sr, codes.MEASUREMENT_GROUP))
     del imaging.ContentSequence[1]
+
+
+def call_absent(sr):
+    group = first(sr, codes.MEASUREMENT_GROUP)
+    (answer,) = [
+        item
+        for item in children_named(group, BRAIN)
+        if code_of(item.ConceptCodeSequence[0]) == codes.PRESENT
+    ]
+    answer.ConceptCodeSequence = [items.concept(codes.ABSENT)]
+
+
+def forget_outline(sr):
+    group = first(sr, codes.MEASUREMENT_GROUP)
+    for item in children_named(group, codes.REFERENCED_SEGMENT):
+        group.ContentSequence.remove(item)
 
 
 def reference(sr, name):
@@ -181,6 +197,7 @@ DEFECTS_OF_THE_SEGMENTATION = {
     "cannot be counted": lambda seg: shared(seg, "PixelMeasuresSequence").pop(
         "SpacingBetweenSlices"
     ),
+    "Segment 1 is empty": lambda seg: setattr(seg, "PixelData", b"\x00" * len(seg.PixelData)),
     "its voxels make": lambda seg: setattr(seg, "PixelData", b"\x00" * len(seg.PixelData)),
     "should mean": lambda seg: setattr(
         seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0], "CodeMeaning", "Heart"
@@ -223,6 +240,9 @@ DEFECTS_OF_THE_REPORT = {
         measured(sr).MeasurementUnitsCodeSequence[0], "CodeValue", "mm"
     ),
     "The report says 1 mL for segment 1": lambda sr: setattr(measured(sr), "NumericValue", "1"),
+    "has a negative volume": lambda sr: setattr(measured(sr), "NumericValue", "-3"),
+    "calls segment 1 absent": call_absent,
+    "a volume of what no segment outlines": forget_outline,
     "without a unit": lambda sr: measured(sr).pop("MeasurementUnitsCodeSequence"),
     "neither a value nor a reason": lambda sr: setattr(
         first(sr, codes.CERTAINTY_OF_FINDING), "MeasuredValueSequence", []

@@ -108,7 +108,7 @@ def test_it_goes_on_without_a_broker_and_rings_when_there_is_one(
         receive(ledger, arrived())
         plan(ledger, planned())
         wait_until(lambda: events(ledger, "study_complete"), what="Completion without a broker")
-        wait_until(lambda: events(ledger, "spool_unreadable"), what="Routing without a broker")
+        wait_until(lambda: events(ledger, "not_planned"), what="Routing without a broker")
         assert unrung(ledger) == 1
         broker.start()
         wait_until(lambda: unrung(ledger) == 0, what="Ringing")

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from node import route
+from node.dimse.receive import part10_header
 from node.errors import ConfigError, UnreadableSeries
 from node.settings import FolderDestination, Route, Settings
 from tests.peers import bright_spot
@@ -271,3 +273,20 @@ def test_an_unknown_pipeline_is_told_with_those_that_are_known() -> None:
     with pytest.raises(ConfigError, match="'no-such'") as raised:
         route.pipeline("no-such")
     assert bright_spot.NAME in raised.value.do
+
+
+SHORT = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
+HOSTILE = (b"inf", b"1E999", b"-1E999", b"nan", b"\0\0", b"\x1b$B", b"9" * 30, b"\xff\xfe", b"\\\\")
+
+
+@pytest.mark.parametrize("vr", SHORT)
+@pytest.mark.parametrize("value", HOSTILE)
+def test_no_value_of_any_kind_keeps_a_series_from_being_routed(
+    tmp_path: Path, vr: bytes, value: bytes
+) -> None:
+    even = value + b" " * (len(value) % 2)
+    element = b"\x08\x00\x60\x00" + vr + len(even).to_bytes(2, "little") + even
+    path = tmp_path / "hostile.dcm"
+    meta = part10_header("1.2.840.10008.5.1.4.1.1.4", "1.2.3", ExplicitVRLittleEndian, "X")
+    path.write_bytes(meta + element)
+    route.read_attributes([path], ["Modality"])

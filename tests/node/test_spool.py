@@ -66,6 +66,34 @@ def test_keeping_the_same_data_set_again_changes_nothing(spool):
     assert not list((spool.folder / "tmp").iterdir())
 
 
+@pytest.mark.parametrize("damage", ["another byte", "cut", "emptied", "made longer"])
+def test_keeping_a_data_set_again_repairs_a_damaged_file(spool, damage):
+    first = received(spool, b"data set")
+    path = spool.absolute(spool.keep(first.path, first.digest))
+    whole = path.read_bytes()
+    broken = {
+        "another byte": b"n" + whole[1:],
+        "cut": whole[:-1],
+        "emptied": b"",
+        "made longer": whole + b"t",
+    }
+    path.write_bytes(broken[damage])
+    again = received(spool, b"data set")
+    spool.keep(again.path, again.digest)
+    again.discard()
+    assert path.read_bytes() == whole
+    assert not list((spool.folder / "tmp").iterdir())
+
+
+def test_what_cannot_be_replaced_is_not_kept(spool):
+    part = received(spool, b"data set")
+    in_the_way = spool.absolute(f"{part.digest[:2]}/{part.digest}.dcm")
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        spool.keep(part.path, part.digest)
+    part.discard()
+
+
 def test_discarding_a_part_after_it_was_kept_leaves_the_file(spool):
     part = received(spool, b"data set")
     path = spool.keep(part.path, part.digest)
@@ -104,6 +132,23 @@ def test_sweeping_removes_what_a_dead_process_left_and_nothing_else(spool):
     assert spool.sweep() == 1
     assert list((spool.folder / "tmp").iterdir()) == [living.path]
     living.discard()
+
+
+def test_sweeping_passes_by_what_it_cannot_remove(spool):
+    (spool.folder / "tmp" / "folder.part" / "inside").mkdir(parents=True)
+    (spool.folder / "tmp" / "nowhere.part").symlink_to("missing")
+    (spool.folder / "tmp" / "left.part").touch()
+    assert spool.sweep() == 1
+
+
+def test_a_file_is_there_or_not(spool):
+    part = received(spool, b"data set")
+    path = spool.keep(part.path, part.digest)
+    part.close()
+    assert spool.holds(path)
+    assert not spool.holds("ab/missing.dcm")
+    assert not spool.holds(path[:2])
+    assert not spool.holds(f"{path}/below")
 
 
 def test_sweeping_an_empty_spool_finds_nothing(spool):

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from node.clock import database_now
-from node.store import deliveries, outages
+from node.store import commitments, deliveries, outages
 from node.store.tables import commitment, delivery
 from tests.node.results import happened, make_due, states, waiting_result
 from tests.node.results import rows as delivery_rows
@@ -49,20 +49,20 @@ def sent(ledger: Ledger, objects: Sequence[Artifact], destination: str = PACS) -
 
 def asked(ledger: Ledger, destination: str = PACS) -> Commitment:
     with ledger.write() as db:
-        opened = deliveries.claim_uncommitted(db, destination, timeout_s=600.0)
+        opened = commitments.claim_uncommitted(db, destination, timeout_s=600.0)
     assert opened is not None
     return opened
 
 
 def commit(ledger: Ledger, transaction_uid: str, objects: Sequence[Artifact]) -> int:
     with ledger.write() as db:
-        return deliveries.mark_committed(db, transaction_uid, uids(objects))
+        return commitments.mark_committed(db, transaction_uid, uids(objects))
 
 
 def not_commit(ledger: Ledger, transaction_uid: str, objects: Sequence[Artifact]) -> int:
     failures = [(uid, NO_SUCH_OBJECT) for uid in uids(objects)]
     with ledger.write() as db:
-        return deliveries.mark_uncommitted(db, transaction_uid, failures)
+        return commitments.mark_uncommitted(db, transaction_uid, failures)
 
 
 # --- sending ---------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_a_transaction_asks_for_what_one_study_sent(
             opened.transaction_uid
         ]
     with ledger.write() as db:
-        assert deliveries.claim_uncommitted(db, PACS, timeout_s=600.0) is None
+        assert commitments.claim_uncommitted(db, PACS, timeout_s=600.0) is None
 
 
 def test_an_answer_finishes_the_deliveries_and_a_second_one_changes_nothing(
@@ -316,9 +316,9 @@ def test_what_is_never_committed_to_is_sent_ever_less_often(
         with ledger.read() as db:
             pause_s = select(delivery.c.next_attempt_at - database_now()).limit(1)
             pauses_s.append(db.execute(pause_s).scalar_one())
-    assert pauses_s[0] == pytest.approx(deliveries.RESEND_S, abs=2.0)
-    assert pauses_s[1] == pytest.approx(2 * deliveries.RESEND_S, abs=2.0)
-    assert pauses_s[-1] == pytest.approx(deliveries.LONGEST_RESEND_S, abs=2.0)
+    assert pauses_s[0] == pytest.approx(commitments.RESEND_S, abs=2.0)
+    assert pauses_s[1] == pytest.approx(2 * commitments.RESEND_S, abs=2.0)
+    assert pauses_s[-1] == pytest.approx(commitments.LONGEST_RESEND_S, abs=2.0)
 
 
 def test_a_request_that_could_not_be_made_is_due_again_when_it_says(
@@ -329,10 +329,10 @@ def test_a_request_that_could_not_be_made_is_due_again_when_it_says(
         make_due(ledger)
         opened = asked(ledger)
         with ledger.write() as db:
-            deliveries.abandon_commitment(
+            commitments.abandon_commitment(
                 db, opened.transaction_uid, what="Away.", retry_in_s=retry_in_s
             )
-            found = deliveries.claim_uncommitted(db, PACS, timeout_s=600.0)
+            found = commitments.claim_uncommitted(db, PACS, timeout_s=600.0)
         assert (found is not None) is again
     assert states(ledger) == ["sent", "sent"]
 
@@ -344,5 +344,5 @@ def test_an_abandoned_request_that_was_answered_after_all_stays_answered(
     opened = asked(ledger)
     commit(ledger, opened.transaction_uid, result)
     with ledger.write() as db:
-        deliveries.abandon_commitment(db, opened.transaction_uid, what="Cut.", retry_in_s=0.0)
+        commitments.abandon_commitment(db, opened.transaction_uid, what="Cut.", retry_in_s=0.0)
     assert states(ledger) == ["committed", "committed"]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from node.domain import Outcome, Priority
 from node.errors import LeaseLost
-from node.store import bells, jobs
+from node.store import bells, jobs, workers
 from node.store.ledger import open_ledger
 from node.store.tables import job, outbox
 from tests.node.ledger_rows import (
@@ -175,6 +175,35 @@ def test_stat_goes_before_routine_and_the_oldest_first(ledger: Ledger) -> None:
     plan(ledger, planned("first"), planned("second"), planned("urgent", priority=Priority.STAT))
     order = [lease.job.id for lease in drain(ledger)]
     assert order == [planned(name).id for name in ("urgent", "first", "second")]
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_a_job_is_claimed_although_the_clock_was_set_back_by_a_day(
+    ledger: Ledger, hold: bool
+) -> None:
+    plan(ledger, planned())
+    if hold:
+        claimed(ledger, "dead")
+    set_clock_back(ledger, 86_400.0)
+    with ledger.read() as db:
+        assert bells.forgotten(db) == (planned().id,)
+    assert claimed(ledger).job == planned()
+
+
+def test_a_clock_that_is_set_right_by_a_second_takes_no_job_from_its_worker(
+    ledger: Ledger,
+) -> None:
+    plan(ledger, planned())
+    claimed(ledger, "one")
+    set_clock_back(ledger, 1.0)
+    assert claim(ledger, "two") is None
+
+
+def set_clock_back(ledger: Ledger, seconds: float) -> None:
+    """Move what is written ahead, as a step of the clock does."""
+    with ledger.write() as db:
+        for at in (job.c.next_attempt_at, job.c.lease_until):
+            db.execute(job.update().values({at: at + seconds}))
 
 
 def test_a_job_that_a_worker_holds_cannot_be_claimed(ledger: Ledger) -> None:
@@ -460,9 +489,9 @@ def test_a_job_is_forgotten_when_it_waits_long_or_its_worker_is_gone(ledger: Led
 
 def test_a_worker_says_that_it_is_alive_and_what_it_does(ledger: Ledger) -> None:
     with ledger.write() as db:
-        assert jobs.silent_s(db, "worker-1") is None
-        jobs.touch_worker(db, "worker-1", None)
-        jobs.touch_worker(db, "worker-1", "a job")
-        silent_s = jobs.silent_s(db, "worker-1")
+        assert workers.silent_s(db, "worker-1") is None
+        workers.touch_worker(db, "worker-1", None)
+        workers.touch_worker(db, "worker-1", "a job")
+        silent_s = workers.silent_s(db, "worker-1")
     assert silent_s is not None
     assert silent_s < 10.0

@@ -295,6 +295,51 @@ def test_a_listener_that_starts_again_forgets_its_own_associations_only(ledger: 
     assert [one.series_uid for one in complete(ledger)[0]] == [uid("listen-1")]
 
 
+# --- a clock that is set back ----------------------------------------------------------------
+
+
+def set_clock_back(ledger: Ledger, seconds: float = 86_400.0) -> None:
+    """Move what is written ahead, as a step of the clock does."""
+    with ledger.write() as db:
+        let_time_pass(db, -seconds)
+        db.execute(series.update().values(route_at=series.c.route_at + seconds))
+
+
+def test_the_quiet_time_begins_anew_when_the_clock_was_set_back(ledger: Ledger) -> None:
+    record(ledger)
+    set_clock_back(ledger)
+    assert complete(ledger, A_MINUTE, A_MINUTE) == ((), ())
+    with ledger.write() as db:
+        let_time_pass(db, 61.0)
+    done, whole = complete(ledger, A_MINUTE, A_MINUTE)
+    assert (len(done), whole) == (1, (STUDY,))
+
+
+def test_a_dead_listeners_association_holds_nothing_open_when_the_clock_was_set_back(
+    ledger: Ledger,
+) -> None:
+    open_association(ledger)
+    record(ledger, association_id="open")
+    set_clock_back(ledger)
+    assert complete(ledger) == ((), ())  # its listener may be alive
+    with ledger.write() as db:
+        let_time_pass(db, studies.ASSOCIATION_SILENCE_S + 1.0)
+    assert len(complete(ledger)[0]) == 1
+
+
+def test_a_series_that_routing_put_off_is_routed_although_the_clock_was_set_back(
+    ledger: Ledger,
+) -> None:
+    record(ledger)
+    (done,), _ = complete(ledger)
+    with ledger.write() as db:
+        studies.put_off(db, done, 300.0)
+        assert studies.unrouted_series(db) == ()
+    set_clock_back(ledger)
+    with ledger.read() as db:
+        assert studies.unrouted_series(db) == (done,)
+
+
 # --- routing ---------------------------------------------------------------------------------
 
 

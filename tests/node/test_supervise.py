@@ -12,7 +12,7 @@ import pytest
 
 from node import embedded, supervise
 from node.settings import Settings
-from node.store import jobs
+from node.store import workers
 from node.store.ledger import Ledger
 from node.store.tables import worker
 from node.supervise import Role, worker_name
@@ -131,7 +131,7 @@ def role() -> Iterator[Role]:
 
 def say_something(ledger: Ledger, role: Role, age_s: float) -> None:
     with ledger.write() as db:
-        jobs.touch_worker(db, role.name, None)
+        workers.touch_worker(db, role.name, None)
         db.execute(worker.update().values(seen_at=worker.c.seen_at - age_s))
 
 

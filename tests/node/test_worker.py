@@ -6,12 +6,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from sqlalchemy import update
 
-from node import complete, plan
+from node import complete, plan, publish
 from node.domain import JobState, Outcome
+from node.errors import LeaseLost
 from node.settings import Complete, Route
-from node.store import deliveries, jobs, listing
+from node.store import deliveries, events, jobs, listing
 from node.store.tables import association, job
 from node.worker import Stopping, Worker
 from pipelines import registry
@@ -165,7 +168,7 @@ def test_a_missing_spool_file_ends_with_a_person_and_no_result(routed, ledger, w
             db.execute(update(job).values(next_attempt_at=0.0))
     (row,) = rows(ledger)
     assert row["state"] == JobState.QUARANTINED
-    assert row["what"].startswith("It failed: FileNotFoundError")
+    assert row["what"] == "A file of this study is gone."
     assert not list(routed.artifact_folder.rglob("*.dcm"))
 
 
@@ -191,3 +194,95 @@ def test_nothing_of_the_worker_names_the_patient(routed, ledger, worker, capfd):
     assert "Canary" not in said
     assert "CANARY" not in said
     assert not [p for p in Path(routed.data).rglob("*") if "CANARY" in p.name.upper()]
+
+
+def test_a_full_disk_makes_the_job_wait_without_costing_it_an_attempt(routed, ledger, worker):
+    receive(routed, ledger, bright_spot.ct_series("full"))
+    planned(routed, ledger)
+    routed.artifact_folder.write_text("no folder: as if the disk refused it")
+    for _ in range(jobs.MAXIMUM_ATTEMPTS + 1):
+        worker.run_next()
+        with ledger.write() as db:
+            db.execute(update(job).values(next_attempt_at=0.0))
+    (row,) = rows(ledger)
+    assert (row["state"], row["attempts"]) == (JobState.SCHEDULED, 0)
+    assert row["do"].startswith("Check the disk")
+    with ledger.read() as db:
+        told = [one.kind for one in events.of_study(db, row["study_uid"])]
+    assert told.count("job_postponed") == 1
+    routed.artifact_folder.unlink()
+    worker.run_next()
+    assert rows(ledger)[0]["state"] == JobState.COMPLETED
+
+
+def test_a_worker_that_wakes_after_another_has_published_changes_no_byte(routed, ledger, worker):
+    receive(routed, ledger, bright_spot.ct_series("zombie"))
+    planned(routed, ledger)
+    with ledger.write() as db:
+        stale = jobs.claim(db, "zombie")
+        db.execute(update(job).values(lease_until=0.0))
+    worker.run_next()
+    kept = routed.artifact_folder / stale.job.id
+    published = {path.name: path.read_bytes() for path in kept.iterdir()}
+    late = routed.work_folder / "late"
+    late.mkdir(parents=True)
+    for name in published:
+        (late / name).write_bytes(b"other bytes")
+    with pytest.raises(LeaseLost):
+        publish.publish(
+            ledger,
+            stale,
+            outcome=Outcome.FOUND,
+            made={path.stem: path for path in late.iterdir()},
+            sources=(),
+            folder=routed.artifact_folder,
+            seconds={},
+            tick=lambda: None,
+        )
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == published
+
+
+def test_what_a_killed_worker_left_is_swept_and_what_a_live_one_holds_is_not(
+    routed, ledger, worker
+):
+    receive(routed, ledger, bright_spot.ct_series("left"))
+    planned(routed, ledger)
+    with ledger.write() as db:
+        lease = jobs.claim(db, "another")
+    held = routed.work_folder / f"{lease.job.id}-{lease.token}"
+    left = routed.work_folder / f"{lease.job.id}-0123456789abcdef"
+    for folder in (held, left):
+        folder.mkdir(parents=True)
+    worker._sweep()
+    assert list(routed.work_folder.iterdir()) == [held]
+
+
+def test_after_an_upgrade_waiting_jobs_are_planned_anew(routed, ledger, worker, monkeypatch):
+    receive(routed, ledger, bright_spot.ct_series("upgrade"))
+    with monkeypatch.context() as before:
+        before.setattr(type(registry.get(bright_spot.NAME)), "version", "0.9.0")
+        planned(routed, ledger)
+    assert plan.plan_again(routed, ledger) == 1
+    assert plan.run_once(routed, ledger) == 1
+    worker.run_next()
+    states = {row["pipeline_version"]: row["state"] for row in rows(ledger)}
+    assert states == {"0.9.0": JobState.CANCELED, "1.0.0": JobState.COMPLETED}
+    assert plan.plan_again(routed, ledger) == 0
+
+
+def test_each_recording_of_a_series_is_a_job_of_its_own(settings, ledger):
+    first = dcmread(str(get_testdata_file("waveform_ecg.dcm")))
+    second = dcmread(str(get_testdata_file("waveform_ecg.dcm")))
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    route = Route(match={"Modality": "ECG"}, run=("ecg-atrial-fibrillation",))
+    here = settings.model_copy(
+        update={"complete": Complete(series_s=0.0, study_s=0.0), "routes": (route,)}
+    )
+    receive(here, ledger, [first])
+    assert planned(here, ledger) == 1
+    receive(here, ledger, [second])
+    assert planned(here, ledger) == 1
+    judged = {row["sop_instance_uid"]: row for row in rows(ledger)}
+    assert set(judged) == {str(first.SOPInstanceUID), "1.2.3.4"}
+    assert {row["state"] for row in judged.values()} == {JobState.SCHEDULED}
+    assert {row["supersedes"] for row in judged.values()} == {None}

@@ -49,6 +49,11 @@ def test_sinus_rhythm_says_aloud_that_there_is_no_fibrillation(run):
     assert (absent.finding, absent.presence) == (codes.ATRIAL_FIBRILLATION, Presence.ABSENT)
     assert (sinus.finding, sinus.presence) == (codes.SINUS_RHYTHM, Presence.PRESENT)
     assert absent.confidence > 0.9
+    assert sinus.normal
+
+
+def test_only_sinus_rhythm_is_normal(run):
+    assert not any(found.normal for found in run(ecg.fibrillation(90)).findings)
 
 
 def test_fibrillation_is_found_with_its_rate_and_without_intervals(run):

@@ -68,7 +68,7 @@ def test_an_absent_finding_is_never_called_a_finding():
     (group,) = groups(sr)
     assert not children_named(group, codes.FINDING)
     assert answers(group)["Hemorrhage"] == codes.ABSENT
-    assert comments(sr)[0] == "Hemorrhage: looked for, not found, certainty 98.0 %."
+    assert comments(sr)[0] == "Hemorrhage: looked for, not found, certainty of absence 98.0 %."
 
 
 def test_an_undecided_finding_has_a_probability_but_no_certainty():
@@ -76,6 +76,7 @@ def test_an_undecided_finding_has_a_probability_but_no_certainty():
     (group,) = groups(sr)
     assert answers(group)["Hemorrhage"] == codes.PRESENCE_UNDETERMINED
     assert children_named(group, codes.PROBABILITY)
+    assert comments(sr)[0] == "Hemorrhage: looked for, undecided, probability of presence 40.0 %."
     assert not children_named(group, codes.CERTAINTY_OF_FINDING)
     assert not children_named(group, codes.FINDING)
 
@@ -98,6 +99,13 @@ def test_a_segment_that_no_finding_mentions_is_reported_all_the_same():
     assert (seg.dataset.SegmentSequence[0].TrackingUID) == children_named(
         group, codes.TRACKING_UID
     )[0].UID
+
+
+def test_what_is_outlined_is_in_words_too_though_a_finding_speaks_of_something_else():
+    absent = Finding(shared.HAEMORRHAGE, Presence.ABSENT)
+    result = Result((absent,), made.outlined().segments)
+    said = comments(made.encode(made.classic(), result, made.work())[1].dataset)
+    assert said[:2] == ["Hemorrhage: looked for, not found.", "Outlined: Brain."]
 
 
 def test_no_group_has_coordinates(report):
