@@ -17,6 +17,7 @@ from node.bell import broker_url
 from node.dimse import sender
 from node.errors import NodeError
 from node.settings import DimseDestination, FolderDestination
+from node.store import deliveries
 from node.store.ledger import open_ledger
 
 if TYPE_CHECKING:
@@ -158,6 +159,22 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
             yield Finding(False, error.what, error.do)
         else:
             yield Finding(True, f"'{name}' answered a C-ECHO in {milliseconds:.0f} ms.")
+    for name, objects in _unknown_destinations(settings).items():
+        yield Finding(
+            False,
+            f"{objects} objects wait for '{name}', which is not under [destinations].",
+            "Put it back and 'radnode retry' their jobs, or 'radnode cancel' them.",
+        )
+
+
+def _unknown_destinations(settings: Settings) -> dict[str, int]:
+    if settings.database == "sqlite" and not (settings.data / "ledger.sqlite").exists():
+        return {}
+    try:
+        with open_ledger(settings) as ledger, ledger.read() as db:
+            return deliveries.unknown_destinations(db, settings.destinations)
+    except SQLAlchemyError:  # told already, or still without a schema
+        return {}
 
 
 def _routes(settings: Settings) -> Iterator[Finding]:
@@ -166,7 +183,11 @@ def _routes(settings: Settings) -> Iterator[Finding]:
     for number, one in enumerate(settings.routes, start=1):
         if not one.send_to:
             name = route.name_of(one, number)
-            yield Finding(False, f"Route '{name}' leads nowhere.", "Name destinations in send_to.")
+            yield Finding(
+                False,
+                f"Route '{name}' leads nowhere: its results are made and then not sent.",
+                "Name destinations in send_to.",
+            )
     for name in sorted({name for one in settings.routes for name in one.run}):
         try:
             route.pipeline(name).warm_up()

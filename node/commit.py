@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from node.crashpoint import reach
-from node.deliver import LEDGER_PAUSE_S, REJECTED_PAUSE_S, for_each_destination, pause_s
+from node.deliver import (
+    LEDGER_PAUSE_S,
+    REJECTED_PAUSE_S,
+    every_minute,
+    pause_s,
+    tell_waiting,
+    together,
+)
 from node.dimse import commitment
 from node.errors import AssociationRejected, DeliveryError, PeerRefused
 from node.log import get_logger, short
 from node.settings import DimseDestination
-from node.store import commitments, deliveries, events
+from node.store import commitments, events, outages
 
 if TYPE_CHECKING:
     from threading import Event
@@ -39,8 +47,10 @@ LONGEST_REST_S = 60.0
 
 def run(settings: Settings, ledger: Ledger, stop: Event) -> None:
     """Ask until ``stop`` is set. Raises what a destination's thread could not handle."""
-    for_each_destination(
-        _committing(settings), stop, lambda name: _serve(settings, ledger, name, stop)
+    together(
+        stop,
+        partial(every_minute, stop, partial(_look, settings, ledger)),
+        *(partial(_serve, settings, ledger, name, stop) for name in _committing(settings)),
     )
 
 
@@ -78,7 +88,7 @@ def ask(
     if not isinstance(destination, DimseDestination):
         return None
     with ledger.write() as db:
-        claimed = deliveries.claim_uncommitted(db, name, timeout_s=destination.commit_timeout_s)
+        claimed = commitments.claim_uncommitted(db, name, timeout_s=destination.commit_timeout_s)
     if claimed is None:
         return None
     reach("commit.row_written")
@@ -102,6 +112,13 @@ def _committing(settings: Settings) -> list[str]:
         for name, destination in settings.destinations.items()
         if isinstance(destination, DimseDestination) and destination.commit
     ]
+
+
+def _look(settings: Settings, ledger: Ledger) -> None:
+    """Tell a person what nobody has answered for."""
+    with ledger.read() as db:
+        waiting = outages.uncommitted(db, _committing(settings))
+    tell_waiting(ledger, waiting)
 
 
 def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
@@ -139,7 +156,7 @@ def _abandon(ledger: Ledger, claimed: Commitment, error: DeliveryError, attempts
     told = isinstance(error, AssociationRejected | PeerRefused)
     retry_in_s = REJECTED_PAUSE_S if told else pause_s(attempts)
     with ledger.write() as db:
-        deliveries.abandon_commitment(
+        commitments.abandon_commitment(
             db, claimed.transaction_uid, what=error.what, retry_in_s=retry_in_s
         )
         if told:

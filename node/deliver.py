@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -15,22 +17,30 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from node import folder
 from node.crashpoint import reach
 from node.dimse import sender
-from node.errors import AssociationRejected, DeliveryError, PeerRefused, PeerUnreachable
+from node.errors import (
+    AssociationRejected,
+    DeliveryError,
+    PeerBusy,
+    PeerRefused,
+    PeerUnreachable,
+)
 from node.log import get_logger, short
 from node.settings import FolderDestination
 from node.store import deliveries, events, outages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from threading import Event
 
     from node.domain import DueDelivery
     from node.settings import Settings
     from node.store.ledger import Ledger
+    from node.store.outages import Waiting
 
 log = get_logger(__name__)
 
 POLL_S = 0.2
+LOOK_S = 60.0
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 900.0
 REJECTED_PAUSE_S = 3600.0
@@ -50,76 +60,122 @@ def pause_s(attempts: int) -> float:
 
 def run(settings: Settings, ledger: Ledger, stop: Event) -> None:
     """Deliver until ``stop`` is set. Raises what a destination's thread could not handle."""
-    for_each_destination(
-        tuple(settings.destinations), stop, lambda name: _serve(settings, ledger, name, stop)
+    together(
+        stop,
+        partial(every_minute, stop, partial(_look, settings, ledger)),
+        *(partial(_serve, settings, ledger, name, stop) for name in settings.destinations),
     )
 
 
 def run_once(settings: Settings, ledger: Ledger) -> int:
-    """Try the longest waiting study of every destination once; the number of objects tried."""
-    return sum(len(deliver_study(settings, ledger, name)) for name in settings.destinations)
+    """Try one study of every destination; the number of objects tried where it was reached."""
+    tried = 0
+    for name in settings.destinations:
+        with suppress(PeerUnreachable):
+            tried += deliver_study(settings, ledger, name)
+    return tried
 
 
-def deliver_study(
-    settings: Settings, ledger: Ledger, name: str
-) -> tuple[DeliveryError | None, ...]:
-    """Try to hand over what is due of one study; per object None, or why not. Empty: no work."""
+def deliver_study(settings: Settings, ledger: Ledger, name: str, *, attempts: int = 1) -> int:
+    """Try to hand over what is due of one study; the number of objects tried, 0: none was due.
+
+    Raises:
+        PeerUnreachable: The destination. Everything for it waits, for a pause that grows with
+            ``attempts``.
+    """
     with ledger.write() as db:
         due = deliveries.claim_due(db, name)
     if not due:
-        return ()
-    waiting = {delivery.sop_instance_uid: delivery for delivery in due}
-    errors: list[DeliveryError | None] = []
+        return 0
+    untried = {delivery.sop_instance_uid: delivery for delivery in due}
     reach("deliver.before_send")
-    for sop_instance_uid, outcome in _hand_over(settings, name, due):
-        reach("deliver.sent_unmarked")
-        _mark(ledger, waiting[sop_instance_uid], outcome)
-        errors.append(outcome if isinstance(outcome, DeliveryError) else None)
-        reach("deliver.marked")
-    rejection = next((e for e in errors if isinstance(e, AssociationRejected)), None)
-    if rejection is not None:
+    try:
+        for sop_instance_uid, outcome in _hand_over(settings, name, due):
+            reach("deliver.sent_unmarked")
+            _mark(ledger, untried.pop(sop_instance_uid), outcome)
+            reach("deliver.marked")
+    except PeerUnreachable as error:
+        _postpone(ledger, name, untried, error, attempts)
+        raise
+    if untried:
         with ledger.write() as db:
-            detail = f"{rejection.what} {rejection.do}"
-            events.record(db, "rejected", study_uid=due[0].study_uid, subject=name, detail=detail)
-        log.error("rejected", destination=name, what=rejection.what, do=rejection.do)
-    return tuple(errors)
+            deliveries.give_back(db, untried, name)
+    return len(due) - len(untried)
 
 
-def for_each_destination(names: Sequence[str], stop: Event, serve: Callable[[str], None]) -> None:
-    """Run ``serve(name)`` in a thread for each name until they return.
+def together(stop: Event, *tasks: Callable[[], None]) -> None:
+    """Run each task in a thread of its own until they return.
 
-    If one raises, the others are stopped and its exception is raised: a supervisor starts the
-    process again, whereas a silently missing thread would be a destination nobody serves.
+    If one raises, ``stop`` is set for the others and its exception is raised: a supervisor
+    starts the process again, whereas a silently missing thread would be a destination that
+    nobody serves.
     """
-    if not names:
-        stop.wait()
-        return
-    with ThreadPoolExecutor(len(names), thread_name_prefix="destination") as pool:
-        futures = [pool.submit(serve, name) for name in names]
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        futures = [pool.submit(task) for task in tasks]
         wait(futures, return_when=FIRST_EXCEPTION)
         stop.set()
     for future in futures:
         future.result()
 
 
+def every_minute(stop: Event, look: Callable[[], None]) -> None:
+    """Run ``look`` now and once a minute until ``stop`` is set."""
+    while not stop.is_set():
+        try:
+            look()
+        except (OperationalError, InterfaceError):
+            log.warning("ledger_away")
+        stop.wait(LOOK_S)
+
+
+def tell_waiting(ledger: Ledger, waiting: Sequence[Waiting]) -> None:
+    """Tell a person what has waited for long."""
+    if not waiting:
+        return
+    with ledger.write() as db:
+        outages.tell(db, waiting)
+    for one in waiting:
+        log.error(
+            one.kind,
+            destination=one.destination,
+            study=short(one.study_uid),
+            objects=one.objects,
+            waited_s=round(one.waited_s),
+        )
+
+
+def _look(settings: Settings, ledger: Ledger) -> None:
+    """Tell a person what nobody will accept, and what nobody has accepted for long."""
+    with ledger.read() as db:
+        lost = deliveries.without_destination(db, settings.destinations)
+        waiting = outages.unsent(db, settings.destinations)
+    for sop_instance_uid, name in lost:
+        what = f"There is no destination '{name}' any more."
+        do = "Put it back and 'radnode retry', or 'radnode cancel'."
+        with ledger.write() as db:
+            deliveries.mark_refused(db, sop_instance_uid, name, what=what, do=do, status=None)
+        log.error("refused", destination=name, object=short(sop_instance_uid), what=what, do=do)
+    tell_waiting(ledger, waiting)
+
+
 def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
     """Deliver to one destination. What waits for it is due at once when the node starts."""
-    reachable = False
+    failures = 0
     _resume(ledger, name, stop)
     while not stop.is_set():
         try:
-            errors = deliver_study(settings, ledger, name)
+            tried = deliver_study(settings, ledger, name, attempts=failures + 1)
+        except PeerUnreachable:
+            failures += 1
         except (OperationalError, InterfaceError):
             log.warning("ledger_away", destination=name)
             stop.wait(LEDGER_PAUSE_S)
-            continue
-        if not errors:
-            stop.wait(POLL_S)
-        elif all(isinstance(error, PeerUnreachable) for error in errors):
-            reachable = False
-        elif not reachable:
-            reachable = True
-            _resume(ledger, name, stop)
+        else:
+            if not tried:
+                stop.wait(POLL_S)
+            elif failures:
+                failures = 0
+                _resume(ledger, name, stop)
 
 
 def _resume(ledger: Ledger, name: str, stop: Event) -> None:
@@ -144,6 +200,7 @@ def _hand_over(
         yield from sender.send(settings, destination, paths)
         return
     for one in due:
+        outcome: DeliveryError | None = None
         try:
             folder.copy(
                 paths[one.sop_instance_uid],
@@ -151,10 +208,9 @@ def _hand_over(
                 study_uid=one.study_uid,
                 sop_instance_uid=one.sop_instance_uid,
             )
-        except PeerUnreachable as error:
-            yield one.sop_instance_uid, error
-        else:
-            yield one.sop_instance_uid, None
+        except (PeerBusy, PeerRefused) as error:
+            outcome = error
+        yield one.sop_instance_uid, outcome
 
 
 def _mark(ledger: Ledger, delivery: DueDelivery, outcome: int | DeliveryError | None) -> None:
@@ -170,9 +226,27 @@ def _mark(ledger: Ledger, delivery: DueDelivery, outcome: int | DeliveryError | 
             deliveries.mark_refused(db, uid, name, what=what, do=do, status=status)
             log.error("refused", **fields, what=what, do=do)
             return
-        rejected = isinstance(outcome, AssociationRejected)
-        retry_in_s = REJECTED_PAUSE_S if rejected else pause_s(delivery.attempts)
+        retry_in_s = pause_s(delivery.attempts)
         deliveries.mark_unsent(db, uid, name, what=outcome.what, retry_in_s=retry_in_s)
-        if isinstance(outcome, PeerUnreachable):
-            outages.postpone(db, name, what=outcome.what, retry_in_s=retry_in_s)
         log.warning("unsent", **fields, what=outcome.what, retry_in_s=round(retry_in_s, 1))
+
+
+def _postpone(
+    ledger: Ledger,
+    name: str,
+    untried: Collection[str],
+    error: PeerUnreachable,
+    attempts: int,
+) -> None:
+    fields = {"destination": name, "what": error.what, "do": error.do}
+    rejected = isinstance(error, AssociationRejected)
+    retry_in_s = REJECTED_PAUSE_S if rejected else pause_s(attempts)
+    with ledger.write() as db:
+        deliveries.give_back(db, untried, name)
+        outages.postpone(db, name, what=error.what, retry_in_s=retry_in_s)
+        if rejected:
+            events.record(db, "rejected", subject=name, detail=f"{error.what} {error.do}")
+    if rejected:
+        log.error("rejected", **fields)
+    else:
+        log.warning("unreachable", **fields, retry_in_s=round(retry_in_s, 1))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import uuid
 from typing import TYPE_CHECKING
 
-from node.errors import PeerUnreachable
+from node.errors import PeerBusy, PeerRefused, PeerUnreachable
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
 
 def copy(source: Path, folder: Path, *, study_uid: str, sop_instance_uid: str) -> Path:
@@ -20,28 +22,55 @@ def copy(source: Path, folder: Path, *, study_uid: str, sop_instance_uid: str) -
     the folder, and the same object always has the same name.
 
     Raises:
-        PeerUnreachable: The folder is not there or cannot be written to. It is not created: an
-            empty mount point must not collect results that nobody will see.
+        PeerUnreachable: The folder is not there or lets nobody in. It is not created: an empty
+            mount point must not collect results that nobody will see.
+        PeerBusy: This object cannot be written now; another may fit.
+        PeerRefused: The object itself cannot be opened.
     """
     target = folder / _name(study_uid) / f"{_name(sop_instance_uid)}.dcm"
-    part = target.with_suffix(".part")
     try:
         if not folder.is_dir():
             raise NotADirectoryError(folder)
         target.parent.mkdir(exist_ok=True)
-        with source.open("rb") as original, part.open("wb") as file:
+    except OSError as error:
+        raise PeerUnreachable(
+            f"The folder {folder} cannot be used: {error.strerror or type(error).__name__}.",
+            do="Check that the folder exists, is mounted, has room, and lets this user write.",
+        ) from error
+    try:
+        original = source.open("rb")
+    except OSError as error:
+        raise PeerRefused(
+            f"The file to copy cannot be read ({type(error).__name__}).",
+            do=f"Restore {source.name} in its folder from a backup, then 'radnode retry'.",
+        ) from error
+    try:
+        with original:
+            _replace(target, original)
+    except OSError as error:
+        raise PeerBusy(
+            f"The object cannot be copied into {folder}: {error.strerror or type(error).__name__}.",
+            do="Check that the folder has room and lets this user write.",
+        ) from error
+    return target
+
+
+def _replace(target: Path, original: BinaryIO) -> None:
+    # A name of its own: another deliverer that copies the object must not write to the same file.
+    part = target.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        with part.open("xb") as file:
             shutil.copyfileobj(original, file)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)
-        _fsync(target.parent)
-        _fsync(folder)
-    except OSError as error:
-        raise PeerUnreachable(
-            f"The object cannot be copied into {folder}: {error.strerror or type(error).__name__}.",
-            do="Check that the folder exists, is mounted, has room, and lets this user write.",
-        ) from error
-    return target
+    finally:
+        part.unlink(missing_ok=True)
+    _fsync(target.parent)
+    _fsync(target.parent.parent)
+    # Of deliverers that died. One that is still at it comes again, or has nothing left to do.
+    for left in target.parent.glob(f"{target.stem}*.part"):
+        left.unlink(missing_ok=True)
 
 
 def _name(uid: str) -> str:

@@ -9,21 +9,25 @@ deliver  send, and ask for commitment
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import embedded
+from node.errors import ConfigError
 from node.log import get_logger
 from node.store import workers
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
     from node.settings import Settings
     from node.store.ledger import Ledger
@@ -36,6 +40,8 @@ SUPERVISED = "RADNODE_SUPERVISED"
 POLL_S = 0.5
 STOP_S = 20.0
 SILENT_S = 30.0
+LOOK_AGAIN_S = 15.0
+"""Silent at a second look, too. At the first, the clock may have been set, or the host slept."""
 SETTLED_S = 60.0
 """A process that has run for this long starts again at once, and may be judged silent."""
 LONGEST_DELAY_S = 30.0
@@ -48,6 +54,7 @@ class Role:
     Attributes:
         starts: How often it was started since it last ran for ``SETTLED_S``.
         due_at: When it may start again (monotonic).
+        silent_since: When it was first found silent (monotonic); None once it has spoken.
     """
 
     name: str
@@ -56,6 +63,7 @@ class Role:
     started_at: float = 0.0
     starts: int = 0
     due_at: float = field(default=0.0)
+    silent_since: float | None = None
 
     @property
     def running(self) -> bool:
@@ -68,15 +76,24 @@ class Role:
         return time.monotonic() - self.started_at
 
     def start(self) -> None:
-        """Start its process, with a pipe that ends when we do."""
+        """Start its process, with a pipe that ends when we do.
+
+        Raises:
+            OSError: It cannot be started now.
+        """
+        self.started_at, self.silent_since = time.monotonic(), None
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.PIPE,
             env={**os.environ, SUPERVISED: "1"},
         )
-        self.started_at = time.monotonic()
-        self.starts += 1
         log.info("role_started", process=self.name, pid=self.process.pid)
+
+    def put_off(self) -> None:
+        """Let it start again only after a while, longer each time."""
+        # The exponent is capped because a role may die for ever.
+        delay_s = 0.5 * 2.0 ** min(self.starts - 1, 10)
+        self.due_at = time.monotonic() + min(LONGEST_DELAY_S, delay_s)
 
 
 def worker_name(number: int) -> str:
@@ -100,6 +117,31 @@ def roles(settings: Settings) -> list[Role]:
     return [*broker, *listeners, *rest, *workers]
 
 
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the lock of the one node that may run on a data folder; the kernel frees it.
+
+    Two would share a broker, log files, and the names by which the ledger knows processes.
+
+    Raises:
+        ConfigError: Another node holds it.
+    """
+    settings.run_folder.mkdir(parents=True, exist_ok=True)
+    with (settings.run_folder / "up.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ConfigError(
+                f"A node runs on {settings.data} already: {file.read()}.",
+                do="Stop it first, or give this one another 'data' in radnode.toml.",
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield
+
+
 def up(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     """Run the whole node until ``stop``."""
     running = roles(settings)
@@ -121,21 +163,26 @@ def _keep(role: Role, settings: Settings) -> None:
         if role.age_s > SETTLED_S:
             role.starts = 0
         return
-    now = time.monotonic()
     if role.name == "broker" and embedded.is_alive(settings):
         return  # started by an earlier supervisor that was killed
     if role.process is not None:
         log.error("role_died", process=role.name, status=role.process.returncode)
         role.process = None
-        # The exponent is capped because a role may die for ever.
-        role.due_at = now + min(LONGEST_DELAY_S, 0.5 * 2.0 ** min(role.starts - 1, 10))
-    if now >= role.due_at:
+        role.put_off()
+    if time.monotonic() < role.due_at:
+        return
+    role.starts += 1
+    try:
         if role.name == "broker":
             role.command = embedded.command(settings)
         role.start()
+    except OSError as error:
+        log.error("role_not_started", process=role.name, what=error.strerror)
+        role.put_off()
 
 
 def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
+    """Kill each worker that says nothing at two looks; it is started again like any dead one."""
     for role in running:
         if not role.name.startswith("worker-") or not role.running or role.age_s < SETTLED_S:
             continue
@@ -143,9 +190,14 @@ def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
             with ledger.read() as db:
                 silent_s = workers.silent_s(db, role.name)
         except SQLAlchemyError:
-            return  # Nobody can tell now; the roles themselves wait for the ledger.
-        # None: it has not said a word since it settled.
-        if (silent_s is None or silent_s > SILENT_S) and role.process is not None:
+            role.silent_since = None  # Nobody can tell now; the roles themselves wait for it.
+            continue
+        # None: it has not said a word since it settled. Negative: the clock was set back.
+        if silent_s is not None and abs(silent_s) <= SILENT_S:
+            role.silent_since = None
+        elif role.silent_since is None:
+            role.silent_since = time.monotonic()
+        elif time.monotonic() - role.silent_since >= LOOK_AGAIN_S and role.process is not None:
             log.error("worker_silent", process=role.name)
             role.process.kill()
             role.process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from node.settings import Settings
 
 number_option = click.option("--number", default=1, help="Which of several on this host.")
+
+
+def _begin(role: str, settings: Settings) -> None:
+    """Make this process one of the node's: it logs, and never dumps core.
+
+    A core dump would be patient data on disk; what this process starts inherits the limit.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log.configure(role, settings.log_folder)
 
 
 def _stop_event() -> threading.Event:
@@ -55,8 +66,9 @@ def _check_routes(settings: Settings) -> None:
 def up(settings: Settings) -> None:
     """Start the whole node on this host: broker, listener, relay, workers, deliverer."""
     _check_routes(settings)
-    log.configure("up", settings.log_folder)
-    supervise.up(settings, ready_ledger(settings), _stop_event())
+    _begin("up", settings)
+    with supervise.alone(settings):
+        supervise.up(settings, ready_ledger(settings), _stop_event())
 
 
 @click.command()
@@ -67,7 +79,7 @@ def listen(settings: Settings, number: int) -> None:
     from node.dimse import listener
     from node.reindex import reindex
 
-    log.configure(f"listen-{number}", settings.log_folder)
+    _begin(f"listen-{number}", settings)
     ledger = ready_ledger(settings)
     stop = _stop_event()
     reindex(settings, ledger)
@@ -80,7 +92,7 @@ def relay(settings: Settings) -> None:
     """Complete, route and plan studies, and ring for their jobs."""
     from node import relay as stage
 
-    log.configure("relay", settings.log_folder)
+    _begin("relay", settings)
     _check_routes(settings)
     stage.run(settings, ready_ledger(settings), _stop_event())
 
@@ -92,7 +104,7 @@ def work(settings: Settings, number: int) -> None:
     """Run one worker."""
     from node.worker import Worker
 
-    log.configure(supervise.worker_name(number), settings.log_folder)
+    _begin(supervise.worker_name(number), settings)
     _check_routes(settings)
     ledger = ready_ledger(settings)
     _end_with_supervisor()
@@ -106,7 +118,7 @@ def deliver(settings: Settings) -> None:
     from node import commit
     from node import deliver as stage
 
-    log.configure("deliver", settings.log_folder)
+    _begin("deliver", settings)
     ledger = ready_ledger(settings)
     stop = _stop_event()
     with ThreadPoolExecutor(1) as pool:

@@ -50,12 +50,17 @@ MAXIMUM_ELEMENTS = 2_000_000
 dcmqi (counted), so 75 000 of its frames pass; at 100 a frame, 20 000. Reading them takes seconds
 of this process's time, not gigabytes of its memory."""
 
+REPORT_ELEMENTS = 20_000
+"""The same for a commitment report, which is decoded in memory: some 5000 objects, where the
+node asks for those of one study at a time."""
+
 _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018
 _MODALITY = 0x00080060
 _MANUFACTURER = 0x00080070
 _STUDY = 0x0020000D
 _SERIES = 0x0020000E
+_REFERENCED, _FAILED = 0x00081199, 0x00081198
 _WANTED = frozenset({_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _MANUFACTURER, _STUDY, _SERIES})
 _PIECE_BYTES = 1 << 18
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
@@ -135,6 +140,26 @@ def check_agreement(identity: Identity, sop_class_uid: str, sop_instance_uid: st
             do="Correct the sender.",
             status=OTHER_INSTANCE,
         )
+
+
+def may_decode(report: bytes, transfer_syntax_uid: str) -> bool:
+    """Whether a commitment report (PS3.4 table J.3.3-1) takes little memory to decode.
+
+    Empty items take a hundred times their bytes, also as a sequence in the guise of VR UN.
+    """
+    syntax = UID(transfer_syntax_uid)
+    try:
+        disguised = read_values(
+            report,
+            0,
+            {_REFERENCED, _FAILED},
+            explicit=not syntax.is_implicit_VR,
+            little_endian=syntax.is_little_endian,
+            maximum_elements=REPORT_ELEMENTS,
+        )
+    except MalformedDataSet:
+        return False
+    return not disguised
 
 
 def _identify(path: Path, data_offset: int, syntax: UID) -> Identity:

@@ -8,10 +8,12 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 from sqlalchemy.exc import SQLAlchemyError
 
+from node.dimse import gate
 from node.dimse.admission import callers, on_requested
-from node.dimse.commitment import on_n_event_report
+from node.dimse.commitment import INVALID_ARGUMENT_VALUE, on_n_event_report
 from node.dimse.contexts import listener_contexts
 from node.dimse.hardening import Server
 from node.dimse.receive import Receiver, cause_of, on_pdu_sent
@@ -148,6 +150,20 @@ def serve(
         log.info("listener_stopped")
 
 
+def on_report(event: evt.Event, ledger: Ledger) -> tuple[int, None]:
+    """Take a commitment report that is safe to decode (EVT_N_EVENT_REPORT)."""
+    # pynetdicom takes it in the context of any class; this one's are not deflated.
+    report = event.request.EventInformation  # type: ignore[union-attr]
+    if (
+        report is not None
+        and event.context.abstract_syntax == StorageCommitmentPushModel
+        and gate.may_decode(report.getvalue(), str(event.context.transfer_syntax))
+    ):
+        return on_n_event_report(event, ledger)
+    log.warning("report_refused", calling_ae=event.assoc.requestor.ae_title)
+    return INVALID_ARGUMENT_VALUE, None
+
+
 def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presence) -> Server:
     entity = AE(listen.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -165,7 +181,7 @@ def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presen
         (evt.EVT_REQUESTED, on_requested, [listen, known, receiver]),
         (evt.EVT_ESTABLISHED, presence.on_established),
         (evt.EVT_C_STORE, receiver.on_c_store),
-        (evt.EVT_N_EVENT_REPORT, on_n_event_report, [receiver.ledger]),
+        (evt.EVT_N_EVENT_REPORT, on_report, [receiver.ledger]),
         (evt.EVT_PDU_SENT, on_pdu_sent),
     ]
     try:

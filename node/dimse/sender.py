@@ -8,7 +8,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.dsutils import encode, split_dataset
@@ -17,7 +16,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.dimse.association import associate, exchange
 from node.dimse.status import Verdict, meaning_of
-from node.errors import DeliveryError, PeerBusy, PeerRefused
+from node.errors import AssociationBroken, DeliveryError, PeerBusy, PeerRefused
+from node.malformed import MALFORMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,6 +59,9 @@ def send(
 ) -> Iterator[tuple[str, int | DeliveryError]]:
     """Send ``files`` on one association and yield each one's outcome as it comes.
 
+    It ends with the first file at which the association breaks: that file may be all that the
+    peer chokes on. What is not yielded was not tried.
+
     Args:
         settings: Of this node.
         destination: Who shall store them.
@@ -66,7 +69,9 @@ def send(
 
     Yields:
         The SOP Instance UID, and the status with which it was accepted or why it was not.
-        After an error of the association every remaining file has that error.
+
+    Raises:
+        PeerUnreachable: No association could be opened.
     """
     readable: dict[str, _Part10] = {}
     for sop_instance_uid, path in files.items():
@@ -75,16 +80,17 @@ def send(
         except PeerRefused as error:
             yield sop_instance_uid, error
     for batch in _batches(readable):
-        answered: set[str] = set()
+        under_way: str | None = None
         try:
             with associate(settings, destination, _contexts(batch.values())) as association:
-                for message_id, (sop_instance_uid, file) in enumerate(batch.items(), start=1):
+                for message_id, (under_way, file) in enumerate(batch.items(), start=1):
                     outcome = _store(association, file, message_id, destination.timeout_s)
-                    answered.add(sop_instance_uid)
-                    yield sop_instance_uid, outcome
-        except DeliveryError as error:
-            for sop_instance_uid in [uid for uid in batch if uid not in answered]:
-                yield sop_instance_uid, error
+                    yield under_way, outcome
+        except (AssociationBroken, PeerRefused) as error:
+            if under_way is not None:
+                yield under_way, error
+                return
+            yield from ((sop_instance_uid, error) for sop_instance_uid in batch)
 
 
 def echo(settings: Settings, destination: DimseDestination) -> float:
@@ -121,7 +127,7 @@ def _open(path: Path) -> _Part10:
             str(meta.MediaStorageSOPInstanceUID),
             str(meta.TransferSyntaxUID),
         )
-    except (OSError, InvalidDicomError, AttributeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise _unreadable(path, error) from error
 
 
@@ -172,7 +178,10 @@ def _store(
     if way == file.ways[0]:
         request._dataset_path = (file.path, file.offset)  # noqa: SLF001 - sent chunk by chunk
     else:
-        request.DataSet = BytesIO(_as_implicit(file.path))
+        try:
+            request.DataSet = BytesIO(_as_implicit(file.path))
+        except PeerRefused as error:
+            return error
     try:
         response = exchange(association, request, accepted[way] or 1, timeout_s=timeout_s)
     except OSError as error:
@@ -186,7 +195,10 @@ def _as_implicit(path: Path) -> bytes:
     Both syntaxes encode values alike; what is dropped, the VRs, is in the data dictionary
     (PS3.5 annex A.1). Nothing is added, so the same file always gives the same bytes.
     """
-    encoded = encode(dcmread(path), is_implicit_vr=True, is_little_endian=True)
+    try:
+        encoded = encode(dcmread(path), is_implicit_vr=True, is_little_endian=True)
+    except (OSError, *MALFORMED) as error:
+        raise _unreadable(path, error) from error
     if encoded is None:
         raise PeerRefused(
             "The object cannot be written in Implicit VR Little Endian.",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from copy import deepcopy
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydicom import DataElement, Dataset
+from pydicom import DataElement, Dataset, Sequence
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.valuerep import PersonName
 
 from sr_templates.codes import PROCESSING_ALGORITHM
 from sr_templates.items import concept
@@ -87,15 +88,24 @@ def set_identity(result: Dataset, source: Dataset) -> None:
         if tag is None:  # pragma: no cover - every keyword above is in the dictionary
             raise KeyError(keyword)
         if keyword in source:
-            value = source[keyword].value
-            # As text: a person name keeps the bytes of its source's character set otherwise.
-            copied = str(value) if vr == "PN" and value is not None else deepcopy(value)
-            if vr == "SQ":
-                for item in copied or ():
-                    deque(item.iterall(), maxlen=0)  # likewise; reading a value makes it text
+            copied = _as_text(source[keyword].value)
             result[tag] = DataElement(tag, vr, copied, validation_mode=IGNORE)
         elif keyword in _TYPE_2:
             result[tag] = DataElement(tag, vr, "", validation_mode=IGNORE)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a copy without bytes in the source's character set, which pydicom would write as is.
+
+    A person name keeps them for ever, an item of a sequence until its values are read.
+    """
+    if isinstance(value, PersonName):
+        return str(value)
+    copied = deepcopy(value)
+    if isinstance(copied, Sequence):
+        for item in copied:
+            deque(item.iterall(), maxlen=0)
+    return copied
 
 
 def stamp(result: Dataset, source: Dataset, work: Work, role: str) -> None:

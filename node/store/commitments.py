@@ -131,7 +131,7 @@ def mark_uncommitted(
             continue
         concerned += 1
         # Sent again ever less often: some destinations take every object and commit to none.
-        doubled_s = RESEND_S * 2.0 ** min(max(row.attempts - 1, 0), 20)
+        doubled_s = RESEND_S * 2.0 ** min(row.attempts - 1, 20)
         what = f"'{destination}' could not commit to the object: reason 0x{reason:04X}."
         db.execute(
             update(delivery)

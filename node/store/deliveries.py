@@ -8,7 +8,6 @@ pending ──accepted──▶ sent ──N-EVENT-REPORT──▶ committed
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, func, select, update
@@ -153,18 +152,14 @@ def claim_due(
 
 
 def _pending(sop_instance_uid: str, destination: str) -> ColumnElement[bool]:
-    return and_(
-        among([sop_instance_uid], destination), delivery.c.state == DeliveryState.PENDING
-    )
+    return and_(among([sop_instance_uid], destination), delivery.c.state == DeliveryState.PENDING)
 
 
 def give_back(db: Connection, sop_instance_uids: Collection[str], destination: str) -> None:
     """Make claimed objects that were not tried due again, as if they had not been claimed."""
     db.execute(
         update(delivery)
-        .where(
-            among(sop_instance_uids, destination), delivery.c.state == DeliveryState.PENDING
-        )
+        .where(among(sop_instance_uids, destination), delivery.c.state == DeliveryState.PENDING)
         .values(attempts=delivery.c.attempts - 1, next_attempt_at=database_now())
     )
 
@@ -243,35 +238,30 @@ def mark_refused(  # noqa: PLR0913 - what the person who decides must know
 # --- a destination that is not configured any more -------------------------------------------
 
 
+def _elsewhere(known: Collection[str]) -> ColumnElement[bool]:
+    return delivery.c.destination.not_in(list(known))
+
+
+def without_destination(db: Connection, known: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Return (SOP Instance UID, destination) of what is to be sent, but not to one of ``known``."""
+    rows = db.execute(
+        select(delivery.c.sop_instance_uid, delivery.c.destination).where(
+            _elsewhere(known), delivery.c.state == DeliveryState.PENDING
+        )
+    )
+    return tuple((row[0], row[1]) for row in rows)
+
+
 def unknown_destinations(db: Connection, known: Collection[str]) -> dict[str, int]:
-    """Return, by name, how many objects wait for a destination that is not among ``known``."""
+    """Return, by name, how many objects no destination has accepted that is not in ``known``."""
     waiting = (DeliveryState.PENDING.value, DeliveryState.REFUSED.value)
     rows = db.execute(
         select(delivery.c.destination, func.count())
-        .where(delivery.c.state.in_(waiting), delivery.c.destination.not_in(list(known)))
+        .where(_elsewhere(known), delivery.c.state.in_(waiting))
         .group_by(delivery.c.destination)
         .order_by(delivery.c.destination)
     )
     return {row[0]: row[1] for row in rows}
-
-
-def refuse_unknown(db: Connection, known: Collection[str]) -> dict[str, int]:
-    """Hand to a person what no destination among ``known`` will get; how many, by name."""
-    rows = db.execute(
-        select(delivery.c.sop_instance_uid, delivery.c.destination).where(
-            delivery.c.state == DeliveryState.PENDING, delivery.c.destination.not_in(list(known))
-        )
-    ).all()
-    for row in rows:
-        mark_refused(
-            db,
-            row.sop_instance_uid,
-            row.destination,
-            what=f"There is no destination '{row.destination}' any more.",
-            do="Put it back and 'radnode retry', or 'radnode cancel'.",
-            status=None,
-        )
-    return dict(Counter(row.destination for row in rows))
 
 
 # --- by a person -----------------------------------------------------------------------------

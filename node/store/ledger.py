@@ -27,10 +27,8 @@ POSTGRESQL = {
 }
 """libpq's parameters of every connection; the address may state others."""
 
-CONNECTIONS = 15
-"""How many threads of a process use the ledger at once, unless it says otherwise."""
-SPARE_CONNECTIONS = 5
-"""For the threads of a listener that belong to no association."""
+KEPT_CONNECTIONS = 5
+"""Stay open; more come, and go, while many threads use the ledger at once."""
 
 
 class Ledger:
@@ -41,7 +39,7 @@ class Ledger:
         self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
-    def open(cls, url: str, *, connections: int = CONNECTIONS) -> Ledger:
+    def open(cls, url: str, *, connections: int = 3 * KEPT_CONNECTIONS) -> Ledger:
         """Connect to ``url``. The schema must be there already (``store.migrate``).
 
         Args:
@@ -57,8 +55,8 @@ class Ledger:
             connect_args={key: stated[key] for key in stated.keys() - address.query.keys()},
             # Errors must not quote the values of a statement: they identify studies.
             hide_parameters=True,
-            max_overflow=connections - SPARE_CONNECTIONS,
-            pool_size=SPARE_CONNECTIONS,
+            pool_size=KEPT_CONNECTIONS,
+            max_overflow=connections - KEPT_CONNECTIONS,
             pool_pre_ping=not sqlite,
         )
         if sqlite:
@@ -90,9 +88,9 @@ class Ledger:
 
 
 def open_ledger(settings: Settings) -> Ledger:
-    """Open the ledger that ``settings`` name, with a connection for every association."""
+    """Open the ledger that ``settings`` name: a connection for each association, and more."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    connections = settings.listen.maximum_associations + SPARE_CONNECTIONS
+    connections = settings.listen.maximum_associations + KEPT_CONNECTIONS
     return Ledger.open(settings.database_url, connections=connections)
 
 

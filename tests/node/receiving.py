@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom.filereader import dcmread
 from pynetdicom.dsutils import split_dataset
-from sqlalchemy import select
+from sqlalchemy import create_engine, select
 
 from node.dimse import listener
 from node.settings import Settings
 from node.spool import Spool
-from node.store.ledger import open_ledger
+from node.store.ledger import Ledger, open_ledger
 from node.store.tables import association, conflict, event, instance
 from tests.peers import REPOSITORY, accepts, running
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Table
-
-    from node.store.ledger import Ledger
 
 
 @contextmanager
@@ -47,6 +45,15 @@ def listening(settings: Settings, ledger: Ledger, *, name: str = "listener-1") -
         stop.set()
         thread.join(30)
     assert not thread.is_alive()
+
+
+@contextmanager
+def ledger_of_one_connection(settings: Settings) -> Iterator[Ledger]:
+    """Open the ledger for one thread at a time; the next one gives up at once."""
+    engine = create_engine(settings.database_url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    ledger = Ledger(engine)
+    yield ledger
+    ledger.close()
 
 
 @contextmanager

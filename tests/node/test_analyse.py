@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -72,6 +73,12 @@ class Answers:
         return self.answer
 
 
+def analysed(answer, paths, folder):
+    """Analyse with a pipeline that says ``answer``."""
+    pipeline: Any = Answers(answer)
+    return analyse(pipeline, paths, made.work(), folder / "out")
+
+
 @pytest.fixture
 def paths(tmp_path):
     written = []
@@ -82,7 +89,7 @@ def paths(tmp_path):
 
 
 def test_a_result_has_the_seconds_of_every_stage(paths, tmp_path):
-    analysis = analyse(Answers(Result()), paths, made.work(), tmp_path / "out")
+    analysis = analysed(Result(), paths, tmp_path)
     assert analysis.outcome is Outcome.NOTHING_FOUND
     assert list(analysis.files) == ["sr"]
     assert list(analysis.seconds) == ["load", "model", "encode"]
@@ -90,15 +97,14 @@ def test_a_result_has_the_seconds_of_every_stage(paths, tmp_path):
 
 
 def test_a_refusal_of_the_model_has_the_seconds_of_every_stage(paths, tmp_path):
-    refusal = Answers(CouldNotLook("Too noisy."))
-    analysis = analyse(refusal, paths, made.work(), tmp_path / "out")
+    analysis = analysed(CouldNotLook("Too noisy."), paths, tmp_path)
     assert analysis.outcome is Outcome.COULD_NOT_LOOK
     assert all(seconds > 0.0 for seconds in analysis.seconds.values())
 
 
 def test_a_model_that_never_ran_took_no_time(paths, tmp_path):
     paths[2].unlink()
-    analysis = analyse(Answers(Result()), paths[:2] + paths[3:], made.work(), tmp_path / "out")
+    analysis = analysed(Result(), paths[:2] + paths[3:], tmp_path)
     assert analysis.outcome is Outcome.COULD_NOT_LOOK
     assert analysis.seconds["load"] > 0.0
     assert analysis.seconds["model"] == 0.0
@@ -107,7 +113,7 @@ def test_a_model_that_never_ran_took_no_time(paths, tmp_path):
 @pytest.mark.parametrize("left", [0, 100], ids=lambda left: f"{left} bytes left")
 def test_a_damaged_file_ends_in_a_report_that_the_study_was_not_analysed(paths, tmp_path, left):
     paths[3].write_bytes(paths[3].read_bytes()[:left])
-    analysis = analyse(Answers(Result()), paths, made.work(), tmp_path / "out")
+    analysis = analysed(Result(), paths, tmp_path)
     assert analysis.outcome is Outcome.COULD_NOT_LOOK
     report = dcmread(analysis.files["sr"])
     said = as_text(report)
@@ -120,4 +126,4 @@ def test_where_no_file_can_be_read_there_is_nobody_to_report_on(paths, tmp_path)
     for path in paths:
         path.write_bytes(b"gone")
     with pytest.raises(UnreadableSeries, match="None of the 6 files"):
-        analyse(Answers(Result()), paths, made.work(), tmp_path / "out")
+        analysed(Result(), paths, tmp_path)

@@ -24,6 +24,7 @@ from pynetdicom import AE, build_role
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from sqlalchemy import insert
+from sqlalchemy.exc import SQLAlchemyError
 
 from node.dimse import contexts, listener
 from node.errors import ConfigError
@@ -32,6 +33,7 @@ from node.store import studies
 from node.store.tables import commitment
 from tests.node.receiving import (
     instances,
+    ledger_of_one_connection,
     listener_process,
     listening,
     open_associations,
@@ -200,6 +202,60 @@ def test_a_pacs_may_open_an_association_to_report_what_it_committed_to(port, led
     assert rows(ledger, commitment)[0]["answered_at"] is not None
 
 
+def report_on(port: int, encoded: bytes, context: tuple[str, str]) -> int | None:
+    """Send these bytes as a commitment report, in a context; return the status of its response."""
+    command = {
+        0x0002: StorageCommitmentPushModel,
+        0x0100: 0x0100,
+        0x0110: 1,
+        0x0800: 1,
+        0x1000: "1.2.840.10008.1.20.1.1",
+        0x1002: 1,
+    }
+    with scanner.associate(port, [context], calling_ae="MAINPACS") as pacs:
+        context_id = pacs.accepted[context]
+        pacs.send_pdv(context_id, 3, scanner.command_set(command))
+        for start in range(0, len(encoded), scanner.PDV_BYTES):
+            try:
+                pacs.send_pdv(context_id, 0, encoded[start : start + scanner.PDV_BYTES])
+            except ConnectionError:
+                return None
+        pacs.send_pdv(context_id, 2, b"")
+        return pacs.answer().status
+
+
+REPORT = (StorageCommitmentPushModel, ImplicitVRLittleEndian)
+EXPLICIT_REPORT = (StorageCommitmentPushModel, ExplicitVRLittleEndian)
+EMPTY_ITEMS = struct.pack("<HHL", 0xFFFE, 0xE000, 0) * 200_000
+NO_REPORT = {
+    "a sequence of very many items": (
+        struct.pack("<HHL6s", 0x0008, 0x1195, 6, b"1.2.99")
+        + struct.pack("<HHL", 0x0008, 0x1199, len(EMPTY_ITEMS))
+        + EMPTY_ITEMS,
+        REPORT,
+    ),
+    "the same as a value of unknown VR": (
+        struct.pack("<HH2sH6s", 0x0008, 0x1195, b"UI", 6, b"1.2.99")
+        + struct.pack("<HH2sHL", 0x0008, 0x1199, b"UN", 0, len(EMPTY_ITEMS))
+        + EMPTY_ITEMS,
+        EXPLICIT_REPORT,
+    ),
+    "no data set": (b"\xff" * 1000, REPORT),
+    "an image's context": (b"", (CTImageStorage, ExplicitVRLittleEndian)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NO_REPORT)
+def test_what_is_no_commitment_report_is_refused_before_it_is_decoded(port, case):
+    before = psutil.Process().memory_info().rss
+    assert report_on(port, *NO_REPORT[case]) == 0x0115
+    assert psutil.Process().memory_info().rss - before < 50_000_000
+
+
+def test_a_report_of_more_than_two_megabytes_ends_the_association(port):
+    assert report_on(port, b"\0" * 2_200_000, REPORT) is None
+
+
 # --- associations in the ledger --------------------------------------------------------------
 
 
@@ -228,6 +284,38 @@ def test_starting_forgets_the_associations_of_a_dead_namesake_only(settings, led
             studies.open_association(db, name, listener=name, calling_ae="CT1")
     with listening(settings, ledger, name="listener-1"):
         assert [row["id"] for row in open_associations(ledger)] == ["listener-2"]
+
+
+def test_a_second_listener_of_the_same_name_forgets_nothing_of_the_first(settings, ledger, port):
+    with scanner.associate(port) as ct1:
+        ct1.store(scanner.ct_slice())
+        before = open_associations(ledger)
+        with pytest.raises(ConfigError):
+            listener.serve(settings, ledger, stop=threading.Event(), name="listener-1")
+        assert open_associations(ledger) == before != []
+
+
+def test_a_listener_that_cannot_reach_its_ledger_gives_its_port_back(settings, ledger):
+    with ledger_of_one_connection(settings) as narrow:
+        with narrow.read(), pytest.raises(SQLAlchemyError):
+            listener.serve(settings, narrow, stop=threading.Event())
+        with listening(settings, narrow) as port:
+            assert scanner.send(port, [scanner.ct_slice()])[0].status == 0x0000
+
+
+def test_a_listener_outlives_a_ledger_that_is_away(settings, ledger, monkeypatch, capfd):
+    monkeypatch.setattr(listener, "HEARTBEAT_S", 0.05)
+    with ledger_of_one_connection(settings) as narrow, listening(settings, narrow) as port:
+        with scanner.associate(port) as ct1:
+            ct1.store(scanner.ct_slice())
+            told = ""
+            with narrow.read():
+                ct1.release()
+                while told.count("ledger_failed") < 3:  # the end, and heartbeats
+                    told += "".join(capfd.readouterr())
+        assert "TimeoutError" in told
+        wait_until(lambda: open_associations(ledger) == [])
+        assert scanner.send(port, [scanner.ct_slice(2)])[0].status == 0x0000
 
 
 def test_stopping_ends_what_is_open(settings, ledger):

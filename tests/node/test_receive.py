@@ -29,6 +29,7 @@ from tests.node.receiving import (
     conflicts,
     event_kinds,
     instances,
+    ledger_of_one_connection,
     listening,
     open_associations,
     parts,
@@ -224,6 +225,16 @@ def test_without_a_ledger_nothing_is_acknowledged(port, settings, ledger):
     assert answer.status == 0xA700
     assert answer.comment == "The receiver's database does not answer. Try again later."
     assert scanner.send(port, [SLICE])[0].status == 0x0000
+    assert len(stored(settings)) == len(instances(ledger)) == 1
+
+
+def test_with_no_connection_to_the_ledger_left_the_sender_may_try_again(settings, ledger):
+    with ledger_of_one_connection(settings) as narrow, listening(settings, narrow) as port:
+        with narrow.read():
+            answer = scanner.send(port, [SLICE])[0]
+        assert answer.status == 0xA700
+        assert answer.comment == "The receiver's database does not answer. Try again later."
+        assert scanner.send(port, [SLICE])[0].status == 0x0000
     assert len(stored(settings)) == len(instances(ledger)) == 1
 
 

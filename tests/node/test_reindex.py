@@ -99,6 +99,7 @@ def test_a_damaged_file_is_told_and_stays(settings, ledger, capfd, damage):
     assert "Phantom" not in told["detail"]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_header_with_any_damage_keeps_nothing_from_starting(settings, ledger):
     """Cut after every byte, and 300 times with up to four bytes of the file meta changed."""

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from node import embedded, supervise
+from node.errors import ConfigError
 from node.settings import Settings
 from node.store import workers
 from node.store.ledger import Ledger
@@ -74,6 +75,16 @@ def test_up_starts_every_role_heals_each_and_ends_them_all(node: Node) -> None:
     up = node.start("up")
     wait_until(lambda: all_run(node, up.pid), timeout_s=60.0, what="The start of every role")
     first = roles_of(up.pid)
+    for process in (psutil.Process(up.pid), *first.values()):
+        # A core dump would be patient data on disk; the broker has none, but inherits it.
+        assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    second = node.ask("up")
+    assert (second.returncode, len(second.stderr.splitlines())) == (1, 2)
+    assert f"process {up.pid} on" in second.stderr
+    assert {name: one.pid for name, one in roles_of(up.pid).items()} == {
+        name: one.pid for name, one in first.items()
+    }
+    assert embedded.is_alive(node.settings)
     for process in first.values():
         process.kill()
     wait_until(
@@ -135,9 +146,35 @@ def say_something(ledger: Ledger, role: Role, age_s: float) -> None:
         db.execute(worker.update().values(seen_at=worker.c.seen_at - age_s))
 
 
+def look_twice(ledger: Ledger, role: Role) -> None:
+    supervise._restart_silent_workers([role], ledger)
+    assert role.running
+    if role.silent_since is not None:
+        role.silent_since -= supervise.LOOK_AGAIN_S
+    supervise._restart_silent_workers([role], ledger)
+
+
 def test_a_worker_that_has_gone_silent_is_killed(ledger: Ledger, role: Role) -> None:
     say_something(ledger, role, supervise.SILENT_S + 1.0)
+    look_twice(ledger, role)
+    assert not role.running
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_a_step_of_the_clock_kills_no_worker(ledger: Ledger, role: Role, step_s: float) -> None:
+    """Nor does a host that slept: a worker that is alive says so before the second look."""
+    say_something(ledger, role, step_s)
     supervise._restart_silent_workers([role], ledger)
+    say_something(ledger, role, 0.0)
+    look_twice(ledger, role)
+    assert role.running
+
+
+def test_a_worker_that_fell_silent_before_the_clock_was_set_back_is_killed(
+    ledger: Ledger, role: Role
+) -> None:
+    say_something(ledger, role, -3600.0)
+    look_twice(ledger, role)
     assert not role.running
 
 
@@ -149,21 +186,23 @@ def test_a_worker_that_never_spoke_is_killed_once_it_has_settled(
     supervise._restart_silent_workers([role], ledger)
     assert role.running
     role.started_at -= supervise.SETTLED_S
-    supervise._restart_silent_workers([role], ledger)
+    look_twice(ledger, role)
     assert not role.running
 
 
 @once
 def test_a_worker_that_speaks_is_left_alone(ledger: Ledger, role: Role) -> None:
     say_something(ledger, role, 0.0)
-    supervise._restart_silent_workers([role], ledger)
+    look_twice(ledger, role)
     assert role.running
 
 
 def test_a_ledger_that_is_away_ends_nobody(role: Role) -> None:
     away = Ledger.open(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/nothing")
+    role.silent_since = time.monotonic() - supervise.LOOK_AGAIN_S
     supervise._restart_silent_workers([role], away)
     assert role.running
+    assert role.silent_since is None
 
 
 def test_a_role_that_dies_for_ever_is_started_ever_later_but_always_again(tmp_path: Path) -> None:
@@ -179,6 +218,49 @@ def test_a_role_that_dies_for_ever_is_started_ever_later_but_always_again(tmp_pa
         waits_s.append(round(failing.due_at - time.monotonic(), 1))
         assert failing.process is None
     assert waits_s == [0.5, 1.0, 2.0, supervise.LONGEST_DELAY_S, supervise.LONGEST_DELAY_S]
+
+
+def test_a_role_that_cannot_be_started_is_tried_again_as_if_it_had_died_young(
+    tmp_path: Path,
+) -> None:
+    """No process, no memory, no open file left: that passes, and the other roles still run."""
+    settings = Settings(data=tmp_path)
+    role = Role("relay", [str(tmp_path)])
+    waits_s = []
+    for _ in range(3):
+        role.due_at = 0.0
+        supervise._keep(role, settings)
+        waits_s.append(round(role.due_at - time.monotonic(), 1))
+        assert not role.running
+    assert waits_s == [0.5, 1.0, 2.0]
+    role.command, role.due_at = ["sleep", "600"], 0.0
+    supervise._keep(role, settings)
+    assert role.process is not None
+    assert role.running
+    role.process.kill()
+    role.process.wait()
+
+
+def test_a_broker_that_has_no_room_for_its_files_is_tried_again(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    (tmp_path / "broker").write_text("no folder can be made here")
+    role = Role("broker", [])
+    supervise._keep(role, settings)
+    assert not role.running
+    assert role.due_at > time.monotonic()
+
+
+def test_a_data_folder_has_one_node_and_says_which(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data")
+    for _ in range(2):
+        with (
+            supervise.alone(settings),
+            pytest.raises(ConfigError, match=f"process {os.getpid()} on"),
+            supervise.alone(settings),
+        ):
+            pass
+    with supervise.alone(settings), supervise.alone(Settings(data=tmp_path / "another")):
+        pass
 
 
 def test_a_role_that_ran_for_long_starts_again_at_once(tmp_path: Path, role: Role) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import UID
 from sqlalchemy import update
 
 from node import complete, plan, publish
@@ -220,6 +221,7 @@ def test_a_worker_that_wakes_after_another_has_published_changes_no_byte(routed,
     planned(routed, ledger)
     with ledger.write() as db:
         stale = jobs.claim(db, "zombie")
+        assert stale
         db.execute(update(job).values(lease_until=0.0))
     worker.run_next()
     kept = routed.artifact_folder / stale.job.id
@@ -273,7 +275,7 @@ def test_after_an_upgrade_waiting_jobs_are_planned_anew(routed, ledger, worker, 
 def test_each_recording_of_a_series_is_a_job_of_its_own(settings, ledger):
     first = dcmread(str(get_testdata_file("waveform_ecg.dcm")))
     second = dcmread(str(get_testdata_file("waveform_ecg.dcm")))
-    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3.4")
     route = Route(match={"Modality": "ECG"}, run=("ecg-atrial-fibrillation",))
     here = settings.model_copy(
         update={"complete": Complete(series_s=0.0, study_s=0.0), "routes": (route,)}
