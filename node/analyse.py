@@ -7,30 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from node.crashpoint import reach
 from node.domain import Outcome
 from node.encode.objects import encode, encode_could_not_look
 from node.encode.write import write
-from node.errors import UnreadableSeries
-from node.load.source import load, read_headers
-from node.malformed import MALFORMED
+from node.load.source import load, readable_headers
 from pipelines.contract import CouldNotLook, Presence, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pydicom import Dataset
-
     from node.encode.work import Encoded, Work
     from pipelines.contract import Pipeline
-
-
-_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-"""Without which no report can refer to an instance."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,9 @@ def analyse(pipeline: Pipeline, paths: Sequence[Path], work: Work, folder: Path)
             result = pipeline.run(source.study)
     except CouldNotLook as refusal:
         with _timed(seconds, "encode"):
-            objects = encode_could_not_look(readable_headers(paths), refusal.reason, work)
+            # What judges nothing takes back nothing: it names no predecessor.
+            unlinked = replace(work, predecessor=None)
+            objects = encode_could_not_look(readable_headers(paths), refusal.reason, unlinked)
             files = _write(objects, folder)
         return Analysis(Outcome.COULD_NOT_LOOK, files, seconds)
     with _timed(seconds, "encode"):
@@ -92,24 +86,6 @@ def outcome_of(result: Result) -> Outcome:
         segment.label not in mentioned and segment.mask.any() for segment in result.segments
     )
     return Outcome.FOUND if unmentioned or not all(normal) else Outcome.NOTHING_FOUND
-
-
-def readable_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
-    """Read data sets up to their bulk data, in the order of ``paths``, without damaged ones.
-
-    Raises:
-        UnreadableSeries: No file says which instance of which study it is.
-    """
-    headers: list[Dataset] = []
-    for path in paths:
-        with contextlib.suppress(*MALFORMED):
-            headers += (header for header in read_headers([path]) if all(map(header.get, _UIDS)))
-    if not headers:
-        raise UnreadableSeries(
-            f"None of the {len(paths)} files of this series can be read.",
-            do="Check the disk that they are on, then have the series sent again.",
-        )
-    return tuple(headers)
 
 
 @contextlib.contextmanager

@@ -82,6 +82,13 @@ def _where(error: BaseException) -> str:
     return f"{type(error).__name__} at {Path(code.co_filename).name}:{trace.tb_lineno}"
 
 
+def _failure(error: Exception) -> dict[str, Any]:
+    """Tell a failed disk, which the job may wait for, from a failed model."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return {"errno": error.errno, "strerror": error.strerror}
+    return {"error": f"It failed: {_where(error)}."}
+
+
 def _read_requests(requests: SimpleQueue[str]) -> None:
     for line in sys.stdin:
         requests.put(line)
@@ -110,12 +117,10 @@ def main(memory_bytes: int) -> None:
             answer = _answer(request)
         except GateClosed as error:
             answer = {"problems": error.problems}
-        except OSError as error:
-            answer = {"errno": error.errno, "strerror": error.strerror}
         except MemoryError:
             answer = {"error": "It ran out of memory."}
         except Exception as error:
-            answer = {"error": f"It failed: {_where(error)}."}
+            answer = _failure(error)
         print(json.dumps(answer), file=answers, flush=True)
 
 

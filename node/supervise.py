@@ -190,8 +190,10 @@ def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
             with ledger.read() as db:
                 silent_s = workers.silent_s(db, role.name)
         except SQLAlchemyError:
-            role.silent_since = None  # Nobody can tell now; the roles themselves wait for it.
-            continue
+            # Nobody can tell now, and no look before counts; the roles wait for it themselves.
+            for each in running:
+                each.silent_since = None
+            return
         # None: it has not said a word since it settled. Negative: the clock was set back.
         if silent_s is not None and abs(silent_s) <= SILENT_S:
             role.silent_since = None

@@ -19,7 +19,7 @@ from node.crashpoint import reach
 from node.domain import Lease, Outcome
 from node.errors import DiskFailed, LeaseLost, ModelFailed, NodeError, disk_failed
 from node.inference import InferenceProcess
-from node.load.source import read_headers
+from node.load.source import readable_headers
 from node.log import get_logger, short
 from node.plan import input_digest, parameters_of
 from node.store import deliveries, jobs, studies, workers
@@ -192,7 +192,7 @@ class Worker:
             lease,
             outcome=outcome,
             made={role: Path(path) for role, path in answer["files"].items()},
-            sources=read_headers(paths),
+            sources=readable_headers(paths),
             folder=self._settings.artifact_folder,
             seconds=answer["seconds"],
             tick=tick,

@@ -18,6 +18,7 @@ from node.cli.options import config_option, json_option, no_config_option, print
 from node.dimse import sender
 from node.encode.work import Work
 from node.errors import DeliveryError, NodeError, UsageError
+from node.plan import WAVEFORMS
 from node.route import conditions, pipeline, read_attributes
 from node.settings import DimseDestination
 from node.uids import derived_uuid
@@ -136,8 +137,7 @@ def run(name: str, folder: Path, out: Path) -> None:
     chosen = pipeline(name)
     series: dict[str, list[Path]] = {}
     for path in _dicom_files(folder):
-        uid = dcmread(path, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID
-        series.setdefault(str(uid), []).append(path)
+        series.setdefault(_unit_of(path), []).append(path)
     suited = [
         paths
         for _, paths in sorted(series.items())
@@ -152,6 +152,14 @@ def run(name: str, folder: Path, out: Path) -> None:
     chosen.warm_up()
     for number, paths in enumerate(suited, start=1):
         _run_series(chosen, paths, out if len(suited) == 1 else out / f"series-{number}")
+
+
+def _unit_of(path: Path) -> str:
+    """Return the UID of what is judged together with a file: its series, or the recording itself."""
+    keywords = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
+    header = dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
+    alone = str(header.SOPClassUID).startswith(WAVEFORMS)
+    return str(header.SOPInstanceUID if alone else header.SeriesInstanceUID)
 
 
 def _run_series(chosen: Pipeline, paths: Sequence[Path], folder: Path) -> None:

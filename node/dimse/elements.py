@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from mmap import mmap
 
+    from pydicom.uid import UID
+
 MAXIMUM_DEPTH = 32
 """Sequences within sequences."""
 
@@ -42,11 +44,11 @@ SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry
 """In implicit VR only the dictionary tells a sequence of defined length from a value."""
 
 
-_TEXT = frozenset("AE AS CS DA DT LO LT PN SH ST TM UI".split())
+_TEXT = SHORT_LENGTH - frozenset(b"AT DS FD FL IS SL SS UL US".split())
 HEADER_TAGS = frozenset(
     tag
     for tag, entry in DicomDictionary.items()
-    if entry[0] in _TEXT or (entry[0] != "SQ" and tag >> 16 in (0x0008, 0x0020))
+    if entry[0].encode() in _TEXT or (entry[0] != "SQ" and tag >> 16 in (0x0008, 0x0020))
 )
 """Short by definition, whatever VR or length a data set states: text (PS3.5 section 6.2), and
 what identifies an instance and its place."""
@@ -75,9 +77,8 @@ def read_values(
     encoded: mmap | bytes,
     start: int,
     wanted: AbstractSet[int],
+    syntax: UID,
     *,
-    explicit: bool,
-    little_endian: bool,
     maximum_elements: int,
 ) -> dict[int, bytes]:
     """Return the raw values of ``wanted``; an element that is not there has none.
@@ -86,14 +87,15 @@ def read_values(
         encoded: A file or message; the data set goes to its end.
         start: Where in it the data set begins.
         wanted: Tags of elements of the data set itself, not of items within.
-        explicit: Whether VRs are encoded.
-        little_endian: Byte order.
+        syntax: Transfer syntax: whether VRs are encoded, and the byte order.
         maximum_elements: Elements and items together, at every level.
 
     Raises:
         MalformedDataSet: Also where a wanted element is there twice.
     """
-    levels = [_Level("data set", len(encoded), 0, explicit, little_endian)]
+    levels = [
+        _Level("data set", len(encoded), 0, not syntax.is_implicit_VR, syntax.is_little_endian)
+    ]
     values: dict[int, bytes] = {}
     position = start
     for _ in range(maximum_elements):

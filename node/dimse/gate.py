@@ -147,16 +147,10 @@ def may_decode(report: bytes, transfer_syntax_uid: str) -> bool:
 
     Empty items take a hundred times their bytes, also as a sequence in the guise of VR UN.
     """
+    sequences = {_REFERENCED, _FAILED}
     syntax = UID(transfer_syntax_uid)
     try:
-        disguised = read_values(
-            report,
-            0,
-            {_REFERENCED, _FAILED},
-            explicit=not syntax.is_implicit_VR,
-            little_endian=syntax.is_little_endian,
-            maximum_elements=REPORT_ELEMENTS,
-        )
+        disguised = read_values(report, 0, sequences, syntax, maximum_elements=REPORT_ELEMENTS)
     except MalformedDataSet:
         return False
     return not disguised
@@ -168,12 +162,7 @@ def _identify(path: Path, data_offset: int, syntax: UID) -> Identity:
             # Only the pages with element headers are ever read; a gigabyte of pixels is not.
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as encoded:
                 values = read_values(
-                    encoded,
-                    data_offset,
-                    _WANTED,
-                    explicit=not syntax.is_implicit_VR,
-                    little_endian=syntax.is_little_endian,
-                    maximum_elements=MAXIMUM_ELEMENTS,
+                    encoded, data_offset, _WANTED, syntax, maximum_elements=MAXIMUM_ELEMENTS
                 )
         except MalformedDataSet as error:
             raise _malformed(str(error)) from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_partial
 
+from node.errors import UnreadableSeries
+from node.malformed import MALFORMED
 from pipelines.contract import CouldNotLook, Volume, Waveform
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ _BULK = 0x54000000
 
 _WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
 """The root of all waveform storage SOP classes (PS3.4 table B.5-1)."""
+
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+"""Without which no report can refer to an instance."""
+
+DAMAGED = "A file of the series is damaged: it cannot be read as DICOM."
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,28 @@ def read_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
     return tuple(headers)
 
 
+def _is_whole(header: Dataset) -> bool:
+    return all(header.get(keyword) for keyword in _UIDS)
+
+
+def readable_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
+    """Read data sets up to their bulk data, in the order of ``paths``, without damaged ones.
+
+    Raises:
+        UnreadableSeries: No file says which instance of which study it is.
+    """
+    headers: list[Dataset] = []
+    for path in paths:
+        with suppress(*MALFORMED):
+            headers += (header for header in read_headers([path]) if _is_whole(header))
+    if not headers:
+        raise UnreadableSeries(
+            f"None of the {len(paths)} files of this series can be read.",
+            do="Check the disk that they are on, then have the series sent again.",
+        )
+    return tuple(headers)
+
+
 def load(paths: Sequence[Path]) -> Source:
     """Read the files of one series, in any order.
 
@@ -63,10 +92,10 @@ def load(paths: Sequence[Path]) -> Source:
 
     try:
         datasets = [dcmread(path) for path in paths]
-    except (InvalidDicomError, EOFError) as error:
-        raise CouldNotLook(
-            "A file of the series is damaged: it cannot be read as DICOM."
-        ) from error
+    except MALFORMED as error:
+        raise CouldNotLook(DAMAGED) from error
+    if not all(map(_is_whole, datasets)):
+        raise CouldNotLook(DAMAGED)
     if not any(str(dataset.SOPClassUID).startswith(_WAVEFORMS) for dataset in datasets):
         return load_volume(datasets)
     if len(datasets) > 1:

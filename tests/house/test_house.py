@@ -24,6 +24,7 @@ EDGES = {
     "node/dimse/receive.py",  # a C-STORE handler must answer with a status, whatever happened
     "node/inference_child.py",  # a model may raise anything; the worker decides what it means
     "node/relay.py",  # a loop that one bad study must not end
+    "node/plan.py",  # ditto, one bad series
     "node/worker.py",  # ditto, one bad job
     "node/deliver.py",  # ditto, one bad destination
     "node/commit.py",

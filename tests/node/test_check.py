@@ -11,6 +11,7 @@ import pytest
 from node import check, route
 from node.settings import DimseDestination, FolderDestination, Route, Settings, Spool
 from tests.node.receiving import listening
+from tests.node.results import waiting_result
 from tests.peers import bright_spot, dcmtk, free_port
 
 if TYPE_CHECKING:
@@ -132,6 +133,16 @@ def test_destinations_are_tried(settings: Settings, tmp_path: Path) -> None:
     }
     assert answers == {"there": [True], "missing": [False], "away": [False]}
     assert any("'pacs' answered a C-ECHO" in what and ok for what, ok in findings.items())
+
+
+def test_what_waits_for_a_destination_that_is_gone_is_told(
+    settings: Settings, ledger: Ledger
+) -> None:
+    waiting_result(settings, ledger, ["pacs", "archive"])
+    elsewhere = FolderDestination(kind="folder", path=settings.data)
+    tried = changed(settings, destinations={"archive": elsewhere})
+    assert not found(tried, "2 objects wait for 'pacs'").ok
+    assert not [one for one in check.check(tried) if "wait for 'archive'" in one.what]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from node.errors import DeliveryError, PeerRefused, PeerUnreachable
 from node.settings import DimseDestination, FolderDestination, Settings
 from node.store import commitments
 from node.store.tables import commitment as transactions
+from node.store.tables import delivery
 from tests.node.receiving import listening
 from tests.node.results import happened, make_due, rows, states, waiting_result
 from tests.peers import wait_until
@@ -289,6 +290,18 @@ def test_an_object_the_transaction_did_not_ask_for_is_no_error(
     items = [_item(*asked.references[0]), _item("1.2.3", generate_uid())]
     assert report(listener, TransactionUID=asked.transaction_uid, ReferencedSOPSequence=items) == 0
     assert sorted(states(ledger)) == ["committed", "sent"]
+
+
+def test_an_answer_that_does_not_come_for_long_is_told(
+    sent: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(then_commit="never")
+    with ledger.write() as db:
+        db.execute(delivery.update().values(sent_at=delivery.c.sent_at - 1000.0))
+    with committing(sent, ledger):
+        wait_until(lambda: happened(ledger, "commitment_waits"))
+    (told,) = happened(ledger, "commitment_waits")
+    assert (told.subject, told.detail) == ("pacs", "2 objects have waited for 17 min.")
 
 
 def test_the_loop_commits_what_the_deliverer_sends(

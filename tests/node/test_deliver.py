@@ -12,7 +12,11 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
 
 from node import deliver
+from node.dimse import sender
+from node.errors import PeerRefused, PeerUnreachable
 from node.settings import DimseDestination, FolderDestination
+from node.store import deliveries
+from node.store.tables import delivery
 from tests.node.results import (
     data_set_digest,
     happened,
@@ -257,7 +261,9 @@ def test_a_pacs_that_never_answers_is_given_up_after_the_timeout(
     waiting_result(settings, ledger, ["pacs"])
     deliver.run_once(settings, ledger)
     assert states(ledger) == ["pending", "pending"]
-    assert "stalled" in rows(ledger)[0].what
+    assert [row.what for row in rows(ledger) if row.what] == [
+        "'PACS' stalled: nothing moved for 0.5 s."
+    ]
 
 
 def test_a_pacs_that_stops_reading_holds_no_thread(
@@ -291,6 +297,61 @@ def test_a_file_that_is_gone_goes_to_a_person_and_the_other_is_sent(
     (settings.artifact_folder / made[0].path).unlink()
     deliver.run_once(settings, ledger)
     assert sorted(states(ledger)) == ["refused", "sent"]
+
+
+def test_a_file_that_is_gone_while_it_is_its_turn_holds_nothing_up(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    settings = to(settings, pacs=dimse(archive.port))
+    made = waiting_result(settings, ledger, ["pacs"], roles=["seg", "sr"])
+    paths = {one.sop_instance_uid: settings.artifact_folder / one.path for one in made}
+    outcomes = sender.send(settings, dimse(archive.port), paths)
+    assert next(outcomes) == (made[0].sop_instance_uid, 0x0000)
+    paths[made[1].sop_instance_uid].unlink()
+    ((uid, refused),) = outcomes
+    assert uid == made[1].sop_instance_uid
+    assert isinstance(refused, PeerRefused)
+
+
+def test_a_file_that_is_gone_keeps_no_other_from_a_folder(
+    settings: Settings, ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    settings = to(settings, out=FolderDestination(kind="folder", path=tmp_path / "out"))
+    made = [
+        waiting_result(settings, ledger, ["out"], name=f"study {number}") for number in range(2)
+    ]
+    (settings.artifact_folder / made[0][0].path).unlink()
+    assert [deliver.run_once(settings, ledger) for _ in range(3)] == [2, 2, 0]
+    assert sorted(states(ledger)) == ["refused", "sent", "sent", "sent"]
+
+
+def test_a_result_for_a_destination_that_is_gone_is_told_and_can_be_sent_later(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    made = waiting_result(settings, ledger, ["pacs"])
+    with delivering(to(settings, renamed=dimse(archive.port)), ledger):
+        wait_until(lambda: states(ledger) == ["refused", "refused"])
+    for row in rows(ledger):
+        assert row.what == "There is no destination 'pacs' any more."
+        assert "radnode retry" in row.do
+    assert len(happened(ledger, "refused")) == 2
+    with ledger.write() as db:
+        assert deliveries.retry(db, [one.sop_instance_uid for one in made], None) == 2
+    with delivering(to(settings, pacs=dimse(archive.port)), ledger):
+        wait_until(lambda: states(ledger) == ["sent", "sent"])
+
+
+def test_what_waits_for_long_is_told(settings: Settings, ledger: Ledger, archive: Pacs) -> None:
+    archive.script = Script(then="0xA700")
+    settings = to(settings, pacs=dimse(archive.port))
+    waiting_result(settings, ledger, ["pacs"])
+    with ledger.write() as db:
+        db.execute(delivery.update().values(planned_at=delivery.c.planned_at - 1000.0))
+    with delivering(settings, ledger):
+        wait_until(lambda: happened(ledger, "delivery_waits"))
+    (told,) = happened(ledger, "delivery_waits")
+    assert (told.subject, told.detail) == ("pacs", "2 objects have waited for 17 min.")
 
 
 def test_a_dead_destination_delays_no_other(
@@ -327,21 +388,73 @@ def test_what_waited_for_a_pacs_goes_when_it_is_back_in_order_and_once(
         for one in waiting_result(settings, ledger, ["pacs"], name=f"study {number}")
     ]
     with delivering(settings, ledger):
-        wait_until(lambda: any(row.attempts > 1 for row in rows(ledger)))
+        wait_until(lambda: all(row.what for row in rows(ledger)))
         with pacs(tmp_path / "pacs", port=port) as back:
             wait_until(lambda: states(ledger) == ["sent"] * 20)
             sent = [entry["sop_instance_uid"] for entry in back.journal("store")]
             assert sent == [one.sop_instance_uid for one in made]
 
 
-def test_an_outage_is_learned_once_for_all_that_waits(settings: Settings, ledger: Ledger) -> None:
+def test_an_outage_is_learned_once_for_all_that_waits_and_is_no_objects_fault(
+    settings: Settings, ledger: Ledger
+) -> None:
     settings = to(settings, pacs=dimse(free_port()))
     for number in range(3):
         waiting_result(settings, ledger, ["pacs"], name=f"study {number}")
-    assert deliver.run_once(settings, ledger) == 2
-    assert deliver.run_once(settings, ledger) == 0
+    before = time.time()
+    with pytest.raises(PeerUnreachable, match="No answer"):
+        deliver.deliver_study(settings, ledger, "pacs", attempts=5)
+    assert deliver.deliver_study(settings, ledger, "pacs") == 0
     assert all("No answer" in row.what for row in rows(ledger))
-    assert [row.attempts for row in rows(ledger)].count(0) == 4
+    assert [row.attempts for row in rows(ledger)] == [0] * 6
+    for row in rows(ledger):
+        assert row.next_attempt_at == pytest.approx(before + 80.0, abs=20.0)
+
+
+def test_an_object_that_the_pacs_chokes_on_holds_nothing_up(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(store=("cut_before",))
+    settings = to(settings, pacs=dimse(archive.port))
+    (choked, *_), *_ = [
+        waiting_result(settings, ledger, ["pacs"], name=f"study {number}") for number in range(3)
+    ]
+    assert [deliver.run_once(settings, ledger) for _ in range(5)] == [1, 1, 2, 2, 0]
+    pending = [row.sop_instance_uid for row in rows(ledger) if row.state == "pending"]
+    assert pending == [choked.sop_instance_uid]
+    make_due(ledger)
+    deliver.run_once(settings, ledger)
+    assert states(ledger) == ["sent"] * 6
+
+
+def test_what_the_pacs_has_choked_on_goes_after_what_it_has_not_seen(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    archive.script = Script(then="cut_before")
+    settings = to(settings, pacs=dimse(archive.port))
+    for number in range(3):
+        waiting_result(settings, ledger, ["pacs"], name=f"study {number}")
+    for _ in range(6):
+        make_due(ledger)
+        deliver.run_once(settings, ledger)
+    assert [row.attempts for row in rows(ledger)] == [1] * 6
+
+
+def test_a_pacs_that_one_object_stops_gets_the_others_when_it_is_back(
+    settings: Settings, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "FIRST_PAUSE_S", 0.2)
+    with pacs(tmp_path / "pacs", script=Script(store=("cut_before",))) as stopped:
+        settings = to(settings, pacs=dimse(stopped.port))
+        for number in range(3):
+            waiting_result(settings, ledger, ["pacs"], name=f"study {number}", roles=["sr"])
+        deliver.run_once(settings, ledger)
+    with delivering(settings, ledger):
+        wait_until(lambda: all("No answer" in (row.what or "") for row in rows(ledger)))
+        with pacs(tmp_path / "pacs", port=stopped.port) as back:
+            wait_until(lambda: states(ledger) == ["sent"] * 3)
+    first, *others = [row.sop_instance_uid for row in rows(ledger)]
+    assert [entry["sop_instance_uid"] for entry in back.journal("store")[1:]] == [*others, first]
 
 
 def test_the_pause_doubles_from_5_s_to_15_min_and_is_never_exact() -> None:

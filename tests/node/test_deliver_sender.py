@@ -11,7 +11,13 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    generate_uid,
+)
 from pynetdicom import AllStoragePresentationContexts
 
 from node.dimse import sender
@@ -100,14 +106,46 @@ def test_a_study_of_more_classes_than_one_association_holds_goes_on_two(
     assert [len(entry["proposed"]) for entry in archive.journal("association")] == [128, 12]
 
 
-def test_a_file_that_is_not_dicom_does_not_stop_the_others(archive: Pacs, tmp_path: Path) -> None:
-    noise, good = tmp_path / "noise.dcm", tmp_path / "good.dcm"
-    noise.write_bytes(b"\x00" * 1000)
-    uid = write(good, CLASSES[0])
-    files = {"1.2.3": noise, uid: good}
-    outcomes = dict(sender.send(Settings(), dimse(archive.port), files))
-    assert isinstance(outcomes["1.2.3"], PeerRefused)
-    assert outcomes[uid] == 0x0000
+def damaged(path: Path, how: str) -> None:
+    """Make ``path``, a Part 10 file, something else."""
+    content = path.read_bytes()
+    if how == "folder":
+        path.unlink()
+        path.mkdir()
+    elif how == "no VR":  # of (0002,0002)
+        path.write_bytes(content.replace(b"\x02\x00\x02\x00UI", b"\x02\x00\x02\x00ZZ", 1))
+    else:
+        length = {"empty": 0, "no header": 140, "cut in an element": 150, "cut in a value": 170}
+        path.write_bytes(content[: length[how]])
+
+
+@pytest.mark.parametrize(
+    "how", ["folder", "no VR", "empty", "no header", "cut in an element", "cut in a value"]
+)
+def test_a_file_that_is_not_dicom_does_not_stop_the_others(
+    archive: Pacs, tmp_path: Path, how: str
+) -> None:
+    bad, good = tmp_path / "bad.dcm", tmp_path / "good.dcm"
+    files = {write(bad, CLASSES[0]): bad, write(good, CLASSES[0]): good}
+    damaged(bad, how)
+    refused, accepted = dict(sender.send(Settings(), dimse(archive.port), files)).values()
+    assert isinstance(refused, PeerRefused)
+    assert "bad.dcm" in refused.do
+    assert accepted == 0x0000
+
+
+def test_a_data_set_that_cannot_be_converted_does_not_stop_the_others(
+    archive: Pacs, tmp_path: Path
+) -> None:
+    archive.script = Script(transfer_syntaxes=(ImplicitVRLittleEndian,))
+    bad, good = tmp_path / "bad.dcm", tmp_path / "good.dcm"
+    files = {write(bad, CLASSES[0]): bad, write(good, CLASSES[0]): good}
+    bad.write_bytes(bad.read_bytes()[:-1])
+    with bad.open("ab") as file:  # a sequence whose item does not begin
+        file.write(b"\x08\x00\x15\x11SQ\x00\x00\x10\x00\x00\x00" + b"\x01" * 16)
+    refused, accepted = dict(sender.send(Settings(), dimse(archive.port), files)).values()
+    assert isinstance(refused, PeerRefused)
+    assert accepted == 0x0000
 
 
 def test_the_pacs_runs_as_a_process_of_its_own(tmp_path: Path) -> None:

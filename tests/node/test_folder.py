@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node import folder
-from node.errors import PeerUnreachable
+from node.errors import PeerBusy, PeerRefused, PeerUnreachable
+from tests.peers import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +69,29 @@ def test_a_full_disk_leaves_no_half_object_under_its_name(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("node.folder.os.fsync", full)
-    with pytest.raises(PeerUnreachable, match="No space left"):
+    with pytest.raises(PeerBusy, match="No space left"):
         folder.copy(source, tmp_path, study_uid="1.2", sop_instance_uid="1.2.3")
-    assert not list(tmp_path.rglob("*/*.dcm"))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [source]
+
+
+def test_an_object_that_cannot_be_opened_says_nothing_about_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(PeerRefused, match="sr.dcm"):
+        folder.copy(tmp_path / "sr.dcm", tmp_path, study_uid="1.2", sop_instance_uid="1.2.3")
+
+
+def test_two_deliverers_that_copy_the_same_object_do_not_damage_it(tmp_path: Path) -> None:
+    whole, slow = tmp_path / "sr.dcm", tmp_path / "slow"
+    whole.write_bytes(b"whole")
+    os.mkfifo(slow)
+    out = tmp_path / "out"
+    out.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(folder.copy, slow, out, study_uid="1.2", sop_instance_uid="1.2.3")
+        with slow.open("wb") as writing:
+            wait_until(lambda: list(out.rglob("*.part")))
+            copied = folder.copy(whole, out, study_uid="1.2", sop_instance_uid="1.2.3")
+            writing.write(b"wh")
+        with pytest.raises(PeerBusy):
+            other.result()
+    assert copied.read_bytes() == b"whole"
+    assert [path for path in out.rglob("*") if path.is_file()] == [copied]

@@ -179,10 +179,10 @@ def test_our_own_result_is_stored_and_makes_no_work(port, ledger):
 
 
 JOB = """
-INSERT INTO job (id, study_uid, series_uid, revision, pipeline, pipeline_version, model_sha256,
-    parameters, input_digest, send_to, priority, deadline_s, state, attempts, next_attempt_at,
-    planned_at)
-VALUES ('job', '1.2.3', '1.2.3.4', 1, 'p', '1', '', '', '', '', 5, 1, 'completed', 1, 0, 0)
+INSERT INTO job (id, study_uid, series_uid, sop_instance_uid, revision, pipeline,
+    pipeline_version, model_sha256, parameters, input_digest, send_to, priority, deadline_s, state,
+    attempts, next_attempt_at, planned_at)
+VALUES ('job', '1.2.3', '1.2.3.4', '', 1, 'p', '1', '', '', '', '', 5, 1, 'completed', 1, 0, 0)
 """
 
 

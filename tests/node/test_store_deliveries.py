@@ -7,11 +7,11 @@ from itertools import chain, takewhile
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from node.clock import database_now
 from node.store import commitments, deliveries, outages
-from node.store.tables import commitment, delivery
+from node.store.tables import commitment, delivery, event
 from tests.node.results import happened, make_due, states, waiting_result
 from tests.node.results import rows as delivery_rows
 
@@ -184,6 +184,75 @@ def test_what_is_sent_is_not_canceled_nor_sent_again(
         assert deliveries.cancel(db, uids(result)) == 0
         assert deliveries.retry(db, uids(result), None) == 0
     assert states(ledger) == ["sent", "sent"]
+
+
+def test_what_was_on_its_way_when_it_was_canceled_is_sent_and_asked_for(
+    ledger: Ledger, result: tuple[Artifact, ...]
+) -> None:
+    due(ledger)
+    with ledger.write() as db:
+        assert deliveries.cancel(db, uids(result)) == 2
+    sent(ledger, result[:1])
+    assert sorted(states(ledger)) == ["canceled", "sent"]
+    (told,) = happened(ledger, "canceled_too_late")
+    assert told.subject == PACS
+    assert [uid for _, uid in asked(ledger).references] == uids(result)[:1]
+
+
+def test_what_was_not_tried_is_due_again_as_if_nobody_had_taken_it(
+    ledger: Ledger, result: tuple[Artifact, ...]
+) -> None:
+    first = due(ledger)
+    with ledger.write() as db:
+        deliveries.give_back(db, uids(first)[1:], PACS)
+    (again,) = due(ledger)
+    assert (again.sop_instance_uid, again.attempts) == (uids(first)[1], 1)
+
+
+def test_what_was_tried_least_often_goes_first(settings: Settings, ledger: Ledger) -> None:
+    made = [waiting_result(settings, ledger, [PACS], name=name) for name in ("a", "b")]
+    due(ledger)
+    make_due(ledger)
+    assert uids(due(ledger)) == uids(made[1])
+    make_due(ledger)
+    assert uids(due(ledger)) == uids(made[0])
+
+
+def test_of_one_study_what_was_tried_least_often_goes_first(
+    ledger: Ledger, result: tuple[Artifact, ...]
+) -> None:
+    claimed = due(ledger)
+    with ledger.write() as db:
+        deliveries.give_back(db, uids(claimed)[1:], PACS)
+    make_due(ledger)
+    assert uids(due(ledger)) == uids(result)[::-1]
+
+
+def test_what_waits_is_told_after_a_quarter_of_an_hour_and_after_four(
+    settings: Settings, ledger: Ledger
+) -> None:
+    made = waiting_result(settings, ledger, [PACS, "archive"])
+    sent(ledger, made, "archive")
+    for passed_s, times in ((0, 0), (800, 0), (200, 1), (9000, 1), (5000, 2), (90_000, 2)):
+        with ledger.write() as db:
+            for column in (delivery.c.planned_at, delivery.c.sent_at, event.c.at):
+                db.execute(update(column.table).values({column: column - passed_s}))
+            outages.tell(db, outages.unsent(db, [PACS, "archive"]))
+            outages.tell(db, outages.uncommitted(db, ["archive"]))
+        for kind, destination in (("delivery_waits", PACS), ("commitment_waits", "archive")):
+            assert [told.subject for told in happened(ledger, kind)] == [destination] * times
+
+
+def test_what_has_waited_for_days_is_told_once(
+    ledger: Ledger, result: tuple[Artifact, ...]
+) -> None:
+    with ledger.write() as db:
+        db.execute(delivery.update().values(planned_at=delivery.c.planned_at - 200_000.0))
+        for _ in range(2):
+            outages.tell(db, outages.unsent(db, [PACS]))
+    (told,) = happened(ledger, "delivery_waits")
+    assert told.study_uid == result[0].study_uid
+    assert told.detail == "2 objects have waited for 3333 min."
 
 
 def test_a_late_failure_does_not_undo_a_success(

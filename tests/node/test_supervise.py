@@ -250,6 +250,13 @@ def test_a_broker_that_has_no_room_for_its_files_is_tried_again(tmp_path: Path) 
     assert role.due_at > time.monotonic()
 
 
+def test_a_new_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+    away = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    settings = Settings(data=tmp_path / "data", database=away)
+    assert Node(settings, write_config(settings, tmp_path / "radnode.toml")).ask("relay").returncode
+    assert settings.data.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_data_folder_has_one_node_and_says_which(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data")
     for _ in range(2):
