@@ -13,7 +13,7 @@ from node.crashpoint import reach
 from node.domain import CompletedSeries, PlannedJob, Priority, StoredInstance
 from node.errors import NodeError, UnreadableSeries
 from node.log import get_logger, short
-from node.store import events, jobs, studies
+from node.store import events, jobs, plans, studies
 from node.uids import derived_uuid
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def plan_again(settings: Settings, ledger: Ledger) -> int:
             pipeline = route.pipeline(name)
             model_sha256 = pipeline.model.weights_sha256
             outdated.update(
-                jobs.outdated(db, name, pipeline.version, model_sha256, parameters_of(pipeline))
+                plans.outdated(db, name, pipeline.version, model_sha256, parameters_of(pipeline))
             )
     with ledger.write() as db:
         for study_uid, series_uid in sorted(outdated):
@@ -172,7 +172,7 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
         new = [job for job in planned if jobs.plan(db, job)]
         if not planned:
             detail = "No route takes this series; 'radnode why' says why."
-            if jobs.planned_for(db, series.study_uid, series.series_uid):
+            if plans.planned_for(db, series.study_uid, series.series_uid):
                 detail += " An earlier revision was taken: what it said is not about all of it."
             events.record(
                 db,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pynetdicom.dsutils import split_dataset
@@ -21,7 +22,7 @@ from node.errors import RejectedInstance
 from node.log import get_logger, short
 from node.malformed import MALFORMED
 from node.spool import Spool
-from node.store import events, studies
+from node.store import events, spooled
 
 if TYPE_CHECKING:
     from node.settings import Settings
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-ROWS_AT_ONCE = 10_000
+AT_ONCE = 1000
+"""Files or rows that one question to the ledger is about."""
 
 DAMAGED = "Check the disk. Move the file out of the spool, then have its study sent again."
 MISSING = "Check the disk and its mount, then have the study sent again."
@@ -100,8 +102,13 @@ def reindex(settings: Settings, ledger: Ledger) -> Reindexed:
 
 
 def _without_row(spool: Spool, ledger: Ledger) -> list[str]:
+    files = spool.files()
+    without: list[str] = []
     with ledger.read() as db:
-        return [path for path in spool.files() if not studies.instance_of_path(db, path)]
+        while some := list(islice(files, AT_ONCE)):
+            known = spooled.with_row(db, some)
+            without += [path for path in some if path not in known]
+    return without
 
 
 def _read(spool: Spool, path: str) -> _File:
@@ -145,7 +152,7 @@ def _tell_missing(spool: Spool, ledger: Ledger) -> int:
     after = ""
     while True:
         with ledger.read() as db:
-            page = studies.paths_after(db, after, ROWS_AT_ONCE)
+            page = spooled.paths_after(db, after, AT_ONCE)
         if not page:
             break
         missing.update(study_uid for _, path, study_uid in page if not spool.holds(path))

@@ -85,11 +85,9 @@ def send(settings: Settings, folder: Path, destination: str) -> None:
     files: dict[str, Path] = {}
     for path in _dicom_files(folder):
         files[str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)] = path
-    failures = []
-    for _uid, outcome in sender.send(settings, peer, files):
-        if isinstance(outcome, DeliveryError):
-            failures.append(outcome)
-    click.echo(f"{len(files) - len(failures)} of {len(files)} instances sent.")
+    outcomes = [outcome for _, outcome in sender.send(settings, peer, files)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, DeliveryError)]
+    click.echo(f"{len(outcomes) - len(failures)} of {len(files)} instances sent.")
     if failures:
         raise failures[0]
 
@@ -155,7 +153,7 @@ def run(name: str, folder: Path, out: Path) -> None:
 
 
 def _unit_of(path: Path) -> str:
-    """Return the UID of what is judged together with a file: its series, or the recording itself."""
+    """Return the UID of what is judged together with a file: its series, or a recording alone."""
     keywords = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
     header = dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
     alone = str(header.SOPClassUID).startswith(WAVEFORMS)

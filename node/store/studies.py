@@ -168,33 +168,6 @@ def _hold_open(db: Connection, received: ReceivedInstance) -> None:
         db.execute(update(table).where(is_open).values(last_instance_at=now))
 
 
-def instance_of_path(db: Connection, path: str) -> bool:
-    """Whether a spool file has a row, as instance or as conflict."""
-    found = exists(select(instance.c.path).where(instance.c.path == path)) | exists(
-        select(conflict.c.path).where(conflict.c.path == path)
-    )
-    return bool(db.execute(select(found)).scalar_one())
-
-
-def paths_after(
-    db: Connection, sop_instance_uid: str, limit: int
-) -> tuple[tuple[str, str, str], ...]:
-    """Return SOP Instance UID, spool path and study UID of the next instances in that order.
-
-    Args:
-        db: Read from page by page, it holds nothing open between them.
-        sop_instance_uid: The last one of the page before; empty for the first page.
-        limit: Instances of a page. An empty page is the end.
-    """
-    rows = db.execute(
-        select(instance.c.sop_instance_uid, instance.c.path, instance.c.study_uid)
-        .where(instance.c.sop_instance_uid > sop_instance_uid)
-        .order_by(instance.c.sop_instance_uid)
-        .limit(limit)
-    )
-    return tuple((row[0], row[1], row[2]) for row in rows)
-
-
 # --- completing ------------------------------------------------------------------------------
 
 

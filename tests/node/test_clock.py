@@ -9,8 +9,14 @@ import pytest
 from sqlalchemy import Double, bindparam, select
 
 from node.clock import LONGEST_WAIT_S, database_now, is_due
+from node.store import commitments, deliveries
+from node.store.tables import delivery
+from tests.node.results import waiting_result
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from node.settings import Settings
     from node.store.ledger import Ledger
 
 
@@ -40,3 +46,25 @@ def test_what_lies_further_ahead_than_anyone_waits_is_due(
     with ledger.read() as db:
         found = db.execute(select(is_due(at, longest_wait_s=longest_wait_s))).scalar_one()
     assert bool(found) is due
+
+
+@pytest.mark.parametrize("commit_timeout_s", [600.0, 36_000.0])
+def test_results_are_sent_and_asked_for_although_the_clock_was_set_back_by_a_day(
+    settings: Settings, ledger: Ledger, commit_timeout_s: float
+) -> None:
+    (made,) = waiting_result(settings, ledger, ["pacs"], roles=("sr",))
+    with ledger.write() as db:
+        assert deliveries.claim_due(db, "pacs")
+        assert not deliveries.claim_due(db, "pacs")
+        _set_back(db)
+        assert deliveries.claim_due(db, "pacs")
+        deliveries.mark_sent(db, made.sop_instance_uid, "pacs", status=0)
+        _set_back(db)
+        assert commitments.claim_uncommitted(db, "pacs", timeout_s=commit_timeout_s)
+        assert not commitments.claim_uncommitted(db, "pacs", timeout_s=commit_timeout_s)
+        _set_back(db)
+        assert commitments.claim_uncommitted(db, "pacs", timeout_s=commit_timeout_s)
+
+
+def _set_back(db: Connection) -> None:
+    db.execute(delivery.update().values(next_attempt_at=delivery.c.next_attempt_at + 86_400.0))

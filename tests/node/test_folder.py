@@ -75,7 +75,7 @@ def test_a_full_disk_leaves_no_half_object_under_its_name(
 
 
 def test_an_object_that_cannot_be_opened_says_nothing_about_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(PeerRefused, match="sr.dcm"):
+    with pytest.raises(PeerRefused, match=r"sr\.dcm"):
         folder.copy(tmp_path / "sr.dcm", tmp_path, study_uid="1.2", sop_instance_uid="1.2.3")
 
 

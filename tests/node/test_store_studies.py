@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from node.domain import Receipt
-from node.store import studies
+from node.store import spooled, studies
 from node.store.tables import conflict, instance, series, study
 from tests.node.ledger_rows import (
     STUDY,
@@ -79,9 +79,8 @@ def test_a_spool_file_has_a_row_as_instance_or_as_conflict(ledger: Ledger) -> No
     record(ledger)
     record(ledger, digest="f" * 64, path="ff/other.dcm")
     with ledger.read() as db:
-        assert studies.instance_of_path(db, "ab/1.dcm")
-        assert studies.instance_of_path(db, "ff/other.dcm")
-        assert not studies.instance_of_path(db, "ff/unknown.dcm")
+        known = spooled.with_row(db, ["ab/1.dcm", "ff/other.dcm", "ff/unknown.dcm"])
+    assert known == {"ab/1.dcm", "ff/other.dcm"}
 
 
 def test_our_own_result_opens_no_study(ledger: Ledger) -> None:
