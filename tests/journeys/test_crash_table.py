@@ -23,7 +23,7 @@ from node.store import listing
 from node.store.ledger import open_ledger
 from node.store.migrate import migrate
 from node.store.tables import association, delivery, job
-from tests.peers import bright_spot, free_port, wait_until
+from tests.peers import accepts, bright_spot, free_port, wait_until
 from tests.peers.pacs import Pacs, Script
 from tests.peers.pacs import pacs as pacs_double
 from tests.peers.radnode import Node, write_config
@@ -87,13 +87,16 @@ class Hospital:
             self.node.listening()
 
     def revive(self) -> None:
-        """Start every role that does not run; one that ended must have been killed."""
+        """Start every role that does not run, until the listener listens."""
+        wait_until(self._revived, timeout_s=60.0, what="The start of the listener")
+
+    def _revived(self) -> bool:
         for role in ROLES:
             process = self.node.processes.get(role)
             if process is None or process.poll() is not None:
                 assert process is None or process.returncode == -signal.SIGKILL
                 self.node.start(role)
-        self.node.listening()
+        return accepts(self.node.settings.listen.port)
 
     def scan(self, study: Study) -> None:
         """Send the study as a scanner does: what was not acknowledged is sent again."""

@@ -140,8 +140,8 @@ def test_a_data_set_that_cannot_be_converted_does_not_stop_the_others(
     archive.script = Script(transfer_syntaxes=(ImplicitVRLittleEndian,))
     bad, good = tmp_path / "bad.dcm", tmp_path / "good.dcm"
     files = {write(bad, CLASSES[0]): bad, write(good, CLASSES[0]): good}
-    with bad.open("ab") as file:  # a sequence whose item does not begin
-        file.write(b"\x08\x00\x15\x11SQ\x00\x00\x10\x00\x00\x00" + b"\x01" * 16)
+    with bad.open("ab") as file:
+        file.write(b"\xe0\x7f\x10\x00OB\x00\x00\x01")  # cut within its length
     refused, accepted = dict(sender.send(Settings(), dimse(archive.port), files)).values()
     assert isinstance(refused, PeerRefused)
     assert accepted == 0x0000
