@@ -6,6 +6,7 @@ happens to an object stands in its ledger row as soon as it is known.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -195,7 +196,13 @@ def _hand_over(
 ) -> Iterator[tuple[str, int | DeliveryError | None]]:
     """Yield each object's outcome: a status, None where there is no such thing, or an error."""
     destination = settings.destination(name)
+    changed = {one.sop_instance_uid for one in due if _has_changed(settings, one)}
+    for sop_instance_uid in changed:
+        yield sop_instance_uid, _changed()
+    due = [one for one in due if one.sop_instance_uid not in changed]
     paths = {one.sop_instance_uid: settings.artifact_folder / one.path for one in due}
+    if not paths:
+        return
     if not isinstance(destination, FolderDestination):
         yield from sender.send(settings, destination, paths)
         return
@@ -211,6 +218,22 @@ def _hand_over(
         except (PeerBusy, PeerRefused) as error:
             outcome = error
         yield one.sop_instance_uid, outcome
+
+
+def _has_changed(settings: Settings, due: DueDelivery) -> bool:
+    """Whether the file is not, to the byte, what passed the publish gate."""
+    try:
+        with (settings.artifact_folder / due.path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != due.digest
+    except OSError:
+        return False  # it is told as what it is when it is read to be sent
+
+
+def _changed() -> PeerRefused:
+    return PeerRefused(
+        "The file of this object has changed on the disk since it was made: it is not sent.",
+        do="Check the disk and put the file back from a backup, then 'radnode retry'.",
+    )
 
 
 def _mark(ledger: Ledger, delivery: DueDelivery, outcome: int | DeliveryError | None) -> None:

@@ -192,6 +192,7 @@ class DueDelivery:
     study_uid: str
     destination: str
     path: str
+    digest: str
     attempts: int
 
 

@@ -141,6 +141,7 @@ def claim_due(
             artifact.c.study_uid,
             delivery.c.destination,
             artifact.c.path,
+            artifact.c.digest,
             delivery.c.attempts,
         )
         .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ from node.dimse import sender
 from node.errors import PeerRefused, PeerUnreachable
 from node.settings import DimseDestination, FolderDestination
 from node.store import deliveries
-from node.store.tables import delivery
+from node.store.tables import artifact, delivery
 from tests.node.results import (
     data_set_digest,
     happened,
@@ -67,6 +68,8 @@ def large_result(settings: Settings, ledger: Ledger) -> None:
     dataset = dcmread(path)
     dataset.NumberOfFrames, dataset.PixelData = 8192, bytes(64 * 64 * 8192)
     dataset.save_as(path)
+    with ledger.write() as db:
+        db.execute(artifact.update().values(digest=sha256(path.read_bytes()).hexdigest()))
 
 
 @pytest.fixture
@@ -497,3 +500,18 @@ def test_dcmtk_and_orthanc_hold_what_was_sent(
         assert {data_set_digest(path) for path in scp.files()} == originals
     held = orthanc.datasets(StudyInstanceUID=made[0].study_uid)
     assert {d.SOPInstanceUID for d in held} == {one.sop_instance_uid for one in made}
+
+
+def test_an_object_that_changed_on_the_disk_is_not_sent_and_a_person_is_told(
+    settings: Settings, ledger: Ledger, archive: Pacs
+) -> None:
+    settings = to(settings, pacs=dimse(archive.port))
+    segmentation, _ = waiting_result(settings, ledger, ["pacs"])
+    path = settings.artifact_folder / segmentation.path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\x01")
+    deliver.run_once(settings, ledger)
+    assert sorted(states(ledger)) == ["refused", "sent"]
+    (told,) = [row for row in rows(ledger) if row.state == "refused"]
+    assert told.what.startswith("The file of this object has changed on the disk")
+    assert len(archive.files()) == 1
