@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from node.store.ledger import Ledger
     from tests.peers.orthanc import Orthanc
 
+once = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
 
 def to(settings: Settings, **destinations: DimseDestination | FolderDestination) -> Settings:
     return settings.model_copy(update={"destinations": destinations})
@@ -256,6 +258,7 @@ def test_an_answer_that_is_lost_leaves_one_object_with_the_same_bytes(
     assert [path.name for path in archive.files()] == [f"{made.sop_instance_uid}.dcm"]
 
 
+@once
 def test_a_pacs_that_never_answers_is_given_up_after_the_timeout(
     settings: Settings, ledger: Ledger, archive: Pacs
 ) -> None:
@@ -269,6 +272,7 @@ def test_a_pacs_that_never_answers_is_given_up_after_the_timeout(
     ]
 
 
+@once
 def test_a_pacs_that_stops_reading_holds_no_thread(
     settings: Settings, ledger: Ledger, archive: Pacs
 ) -> None:
@@ -280,6 +284,7 @@ def test_a_pacs_that_stops_reading_holds_no_thread(
     wait_until(lambda: not any("Requestor" in t.name for t in threading.enumerate()))
 
 
+@once
 def test_a_slow_pacs_may_take_longer_than_the_timeout_while_bytes_flow(
     settings: Settings, ledger: Ledger, archive: Pacs
 ) -> None:
@@ -357,6 +362,7 @@ def test_what_waits_for_long_is_told(settings: Settings, ledger: Ledger, archive
     assert (told.subject, told.detail) == ("pacs", "2 objects have waited for 17 min.")
 
 
+@once
 def test_a_dead_destination_delays_no_other(
     settings: Settings, ledger: Ledger, archive: Pacs, tmp_path: Path
 ) -> None:
