@@ -97,14 +97,6 @@ class Receipt(enum.Enum):
 
 
 @dataclass(frozen=True)
-class SeriesKey:
-    """One series of one study."""
-
-    study_uid: str
-    series_uid: str
-
-
-@dataclass(frozen=True)
 class CompletedSeries:
     """A series the completer has just closed, or that routing looks at again."""
 
