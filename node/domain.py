@@ -62,6 +62,39 @@ class Priority(enum.IntEnum):
     ROUTINE = 5
 
 
+class Role(enum.StrEnum):
+    """Which object of a result it is; also its file name, and its name in ``objects``."""
+
+    SEG = "seg"
+    """Segmentation, binary: drawn by every viewer tried."""
+    LABELMAP = "labelmap"
+    """Label map segmentation: smaller, refused by many. Falls back to SEG."""
+    SR = "sr"
+    """The complete report, or the one that says why there is none."""
+    LABELMAP_SR = "labelmap-sr"
+    """The complete report, referring to the label map."""
+    COMPREHENSIVE_SR = "comprehensive-sr"
+    """The complete report for a PACS that knows no Comprehensive 3D SR."""
+    VIEWER_SR = "viewer-sr"
+    """Outlines and diameters as coordinates on the images, which viewers draw."""
+    TEXT_SR = "text-sr"
+    """The whole result in words, which viewers show as text."""
+    CAD_SR = "cad-sr"
+    """Chest CAD SR (TID 4100)."""
+    MAP = "map"
+    """Parametric maps: ``map``, ``map-2`` ..."""
+    GSPS = "gsps"
+    """Grayscale softcopy presentation state: outlines and labels as graphics."""
+    KO = "ko"
+    """Key object selection: the images that show the findings."""
+    SC = "sc"
+    """Secondary capture: pictures of the findings, for a PACS that knows nothing else."""
+    PDF = "pdf"
+    """The report as a document."""
+    REJECTION = "rejection"
+    """Rejection note for the objects of the result that this one supersedes (IHE IOCM)."""
+
+
 @dataclass(frozen=True)
 class ReceivedInstance:
     """One instance that passed the gate and is durable in the spool.

@@ -74,9 +74,39 @@ class Volume:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of (slices, rows, columns): the shape of a mask on this volume."""
+        return self.grid.shape
+
+    @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between voxel centres along (slice, row, column)."""
         return self.grid.spacing_mm
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images that make no volume: a radiograph, or the frames of an ultrasound clip.
+
+    Attributes:
+        frames: float32, shape (frames, rows, columns), after the modality's rescale; for colour
+            uint8 RGB, shape (frames, rows, columns, 3).
+        spacing_mm: Distance between pixel centres along (row, column) index; None where the
+            images are not calibrated.
+        times_s: Of each frame, from the first; empty where the object does not tell.
+        attributes: As in ``Volume``.
+    """
+
+    frames: npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+    spacing_mm: tuple[float, float] | None = None
+    times_s: tuple[float, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of (frames, rows, columns): the shape of a mask on these images."""
+        frames, rows, columns = self.frames.shape[:3]
+        return (frames, rows, columns)
 
 
 @dataclass(frozen=True)
@@ -121,6 +151,10 @@ class Waveform:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+Study = Volume | Images | Waveform
+"""What a pipeline may be given."""
+
+
 class Presence(enum.Enum):
     """Whether the model found what it looked for."""
 
@@ -140,6 +174,7 @@ class Measurement:
         method: How, when PS3.16 has a code for it.
         lowest: Bounds of a 95 % interval, when the pipeline knows one.
         highest: Ditto.
+        derivation: Which statistic of many values it is (CID 7464: mean, standard deviation).
     """
 
     name: Code
@@ -148,6 +183,7 @@ class Measurement:
     method: Code | None = None
     lowest: float | None = None
     highest: float | None = None
+    derivation: Code | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +194,34 @@ class WaveformSpan:
     channel: int
     start_s: float
     end_s: float
+
+
+class Graphic(enum.Enum):
+    """Shapes of PS3.3 C.18.6.1.2 that viewers draw."""
+
+    POINT = "POINT"
+    POLYLINE = "POLYLINE"
+    """Closed where the last point repeats the first."""
+    CIRCLE = "CIRCLE"
+    """Centre, then a point on it."""
+    ELLIPSE = "ELLIPSE"
+    """The ends of the major axis, then those of the minor axis."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A shape drawn on one image of the study.
+
+    Attributes:
+        image: Index of the slice or frame, from 0.
+        graphic: Which shape.
+        points: (column, row) of each; (0, 0) is the outer corner of the first pixel, whose
+            centre is at (0.5, 0.5).
+    """
+
+    image: int
+    graphic: Graphic
+    points: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -175,9 +239,12 @@ class Finding:
             unless the model card says so.
         segment: Label of the ``Segment`` that outlines it, if any.
         measurements: What was measured of it.
+        regions: Where it is drawn on the images, for findings without a segment.
         spans: Where in a waveform it is.
         normal: It is as it should be, like sinus rhythm: its presence is no reason to look. The
             job says "nothing found" where everything present is normal.
+        tracking_uid: Of the same finding in an earlier study; empty: it is new. The same as its
+            segment's.
     """
 
     finding: Code
@@ -188,20 +255,23 @@ class Finding:
     confidence: float | None = None
     segment: str | None = None
     measurements: tuple[Measurement, ...] = ()
+    regions: tuple[Region, ...] = ()
     spans: tuple[WaveformSpan, ...] = ()
     normal: bool = False
+    tracking_uid: str = ""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One labelled region on the grid of the volume the pipeline was given.
+    """One labelled region on the grid of the volume, or the images, the pipeline was given.
 
     Attributes:
         label: Name the reader sees, at most 64 characters; unique in the result.
         category: Segmented property category (CID 7150).
         property: Segmented property type.
-        mask: bool, shape of the volume.
+        mask: bool, shape of the volume's grid or of the images.
         color: sRGB 0..255 to draw it in.
+        tracking_uid: Of the same region in an earlier study; empty: it is new.
     """
 
     label: str
@@ -209,6 +279,24 @@ class Segment:
     property: Code
     mask: npt.NDArray[np.bool_]
     color: tuple[int, int, int] = (230, 70, 60)
+    tracking_uid: str = ""
+
+
+@dataclass(frozen=True)
+class ParametricMap:
+    """One number for each voxel, like a probability or what the model looked at.
+
+    Attributes:
+        label: Name the reader sees, at most 64 characters; unique in the result.
+        quantity: What the numbers are.
+        unit: Their UCUM unit.
+        values: float32, finite, shape of the volume's grid or of the images.
+    """
+
+    label: str
+    quantity: Code
+    unit: str
+    values: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -219,11 +307,13 @@ class Result:
         findings: Each becomes one group of the report.
         segments: Each becomes one segment of the segmentation.
         notes: Sentences for the reader: limits, quality remarks.
+        maps: Each becomes a parametric map, for destinations that ask for them.
     """
 
     findings: tuple[Finding, ...] = ()
     segments: tuple[Segment, ...] = ()
     notes: tuple[str, ...] = ()
+    maps: tuple[ParametricMap, ...] = ()
 
 
 class CouldNotLook(Exception):
@@ -286,7 +376,7 @@ class Pipeline(Protocol):
     def warm_up(self) -> None:
         """Load the networks, verified by digest. Called once per process before ``run``."""
 
-    def run(self, study: Volume | Waveform, /) -> Result:
+    def run(self, study: Study, /) -> Result:
         """Judge one series.
 
         Raises:

@@ -128,7 +128,7 @@ def _finding(subject: Subject, waveform: Waveform, finding: Finding, number: int
             items.HAS_OBS_CONTEXT,
         ),
         items.uid(
-            codes.TRACKING_UID, subject.tracking_uid(f"finding-{number}"), items.HAS_OBS_CONTEXT
+            codes.TRACKING_UID, subject.tracking_uid_of(finding, number), items.HAS_OBS_CONTEXT
         ),
     ]
     children += context.certainty(finding, items.HAS_PROPERTIES)

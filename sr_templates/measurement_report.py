@@ -122,14 +122,14 @@ def _group(subject: Subject, finding: Finding, number: int) -> Any:
     if reference is None:
         return sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(
-                uid=subject.tracking_uid(f"finding-{number}"),
+                uid=subject.tracking_uid_of(finding, number),
                 identifier=f"{finding.finding.meaning} {number}",
             ),
             **shared,
         )
     return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=subject.tracking_uid(str(finding.segment)), identifier=finding.segment
+            uid=subject.tracking_uid_of(finding, number), identifier=finding.segment
         ),
         # Built by hand: highdicom's from_segmentation raises on a SEG of one segment (0.28.2).
         referenced_segment=sr.ReferencedSegment(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from pipelines.contract import Model, Volume, Waveform
+    from pipelines.contract import Finding, Model, Study
 
 NOT_FOR_DIAGNOSIS = "Made by an algorithm. Not for primary diagnosis."
 
@@ -46,18 +46,36 @@ class Subject:
     """What a report is about.
 
     Attributes:
-        instances: Headers of the instances that were analysed.
+        instances: Headers of the instances that were analysed, as ``node.load.source.Source``
+            orders them.
         study: What the pipeline saw of them.
         author: The algorithm.
         tracking_uid: Segment label, or ``finding-N`` for a finding without one -> UID.
         segments: Label -> where it is stored. An empty segment is not stored.
+        frame_numbers: Multi-frame only: image ``k`` is frame ``frame_numbers[k]``, from 1.
     """
 
     instances: tuple[Dataset, ...]
-    study: Volume | Waveform
+    study: Study
     author: Author
     tracking_uid: Callable[[str], str]
     segments: Mapping[str, SegmentReference] = field(default_factory=dict)
+    frame_numbers: tuple[int, ...] = ()
+
+    def image(self, index: int) -> tuple[Dataset, int | None]:
+        """Return the instance that holds an image of the study, and its frame number if any."""
+        if self.frame_numbers:
+            return self.instances[0], self.frame_numbers[index]
+        return self.instances[index], None
+
+    def tracking_uid_of(self, finding: Finding, number: int) -> str:
+        """Return the UID a finding is tracked by: an earlier study's, its segment's, or its own.
+
+        Args:
+            finding: One of the result.
+            number: Its place in the result, from 1.
+        """
+        return finding.tracking_uid or self.tracking_uid(finding.segment or f"finding-{number}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from highdicom import sr
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
+from node.domain import Role
 from node.encode import identity
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ _DOCUMENTS = {
 
 
 def encode_document(
-    report: Report, instances: tuple[Dataset, ...], made: tuple[Dataset, ...], work: Work
+    report: Report,
+    instances: tuple[Dataset, ...],
+    made: tuple[Dataset, ...],
+    work: Work,
+    role: Role = Role.SR,
 ) -> Dataset:
     """Return the report as a document of its own series, unverified and preliminary.
 
@@ -31,6 +36,7 @@ def encode_document(
         instances: Headers of what was analysed; the first gives patient and study.
         made: Objects of the same job that the report refers to.
         work: The job.
+        role: Which of the result's reports it is; its UIDs and its place follow from it.
     """
     # highdicom 0.28 cannot parse a tree with WAVEFORM items, so it is given the bare root.
     bare = Dataset()
@@ -39,9 +45,9 @@ def encode_document(
     document: Dataset = _DOCUMENTS[report.sop_class_uid](
         evidence=[identity.blank_identity(instance) for instance in (*instances, *made)],
         content=bare,
-        series_instance_uid=work.uid("sr-series"),
+        series_instance_uid=work.uid(f"{role}-series"),
         series_number=1,
-        sop_instance_uid=work.uid("sr"),
+        sop_instance_uid=work.uid(role),
         instance_number=1,
         manufacturer=identity.MANUFACTURER,
         is_complete=report.complete,
@@ -53,5 +59,5 @@ def encode_document(
     document.ContentSequence = report.root.ContentSequence
     if not report.complete:
         document.CompletionFlagDescription = "The study was not analysed."
-    identity.stamp(document, instances[0], work, "sr")
+    identity.stamp(document, instances[0], work, role)
     return document

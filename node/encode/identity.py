@@ -12,6 +12,7 @@ from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import PersonName
 
+from node.domain import Role
 from sr_templates.codes import PROCESSING_ALGORITHM
 from sr_templates.items import concept
 from sr_templates.report import NOT_FOR_DIAGNOSIS
@@ -20,7 +21,22 @@ if TYPE_CHECKING:
     from node.encode.work import Work
 
 MANUFACTURER = "radnode"
-SERIES_NUMBER_OFFSET = {"seg": 21000, "sr": 22000}
+SERIES_NUMBER_OFFSET = {
+    Role.SEG: 21000,
+    Role.LABELMAP: 21500,
+    Role.SR: 22000,
+    Role.LABELMAP_SR: 22200,
+    Role.COMPREHENSIVE_SR: 22400,
+    Role.VIEWER_SR: 23000,
+    Role.TEXT_SR: 23500,
+    Role.CAD_SR: 23700,
+    Role.MAP: 24000,
+    Role.GSPS: 25000,
+    Role.KO: 26000,
+    Role.SC: 27000,
+    Role.PDF: 28000,
+    Role.REJECTION: 29000,
+}
 """Added to the source's series number, so that results stand behind the images."""
 
 _TYPE_2 = (
@@ -108,7 +124,7 @@ def _as_text(value: Any) -> Any:
     return copied
 
 
-def stamp(result: Dataset, source: Dataset, work: Work, role: str) -> None:
+def stamp(result: Dataset, source: Dataset, work: Work, role: Role) -> None:
     """Give a result object its identity, its maker and its times.
 
     Overwrites everything that highdicom took from the clock or drew at random, so that the

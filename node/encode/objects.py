@@ -13,7 +13,7 @@ from node.encode.work import Encoded, Work
 from node.errors import GateClosed
 from node.segmentation_gate import ML_PER_UNIT
 from pipelines.codes import VOLUME
-from pipelines.contract import Finding, Presence, Result, Segment, Volume, Waveform
+from pipelines.contract import Finding, Presence, Result, Segment, Study, Volume, Waveform
 from sr_templates import ecg_report, measurement_report
 from sr_templates.could_not_look import could_not_look
 from sr_templates.report import SegmentReference, Subject
@@ -95,17 +95,17 @@ def _contradictions(source: Source, result: Result, work: Work) -> Iterator[str]
         yield from (f"The finding {name!r} {what}." for what in wrong)
 
 
-def _segment_contradictions(study: Volume | Waveform, segment: Segment) -> Iterator[str]:
+def _segment_contradictions(study: Study, segment: Segment) -> Iterator[str]:
     label = segment.label
     if not 0 < len(label) <= 64 or "|" in label or "\\" in label:
         yield "A segment's label is empty, longer than 64 characters, or has | or \\ in it."
     if isinstance(study, Waveform):
         yield f"The segment {label!r} outlines a waveform."
-    elif segment.mask.shape != study.grid.shape:
-        yield f"The mask of {label!r} has shape {segment.mask.shape}, not {study.grid.shape}."
+    elif segment.mask.shape != study.shape:
+        yield f"The mask of {label!r} has shape {segment.mask.shape}, not {study.shape}."
 
 
-def _wrong(study: Volume | Waveform, finding: Finding) -> Iterator[str]:
+def _wrong(study: Study, finding: Finding) -> Iterator[str]:
     if finding.confidence is not None and not 0.0 <= finding.confidence <= 1.0:
         yield "has a confidence that is not within 0 and 1"
     if not all(math.isfinite(measurement.value) for measurement in finding.measurements):

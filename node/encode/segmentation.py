@@ -15,6 +15,7 @@ import highdicom as hd
 import numpy as np
 from pydicom import Dataset
 
+from node.domain import Role
 from node.encode import identity
 from pipelines.contract import Segment, Volume
 from sr_templates import codes
@@ -67,7 +68,7 @@ def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Wor
     if source.frame_numbers:
         _refer_to_frames(dataset, source.frame_numbers)
     dataset.ContentCreatorName = ""  # nobody; type 2
-    identity.stamp(dataset, source.instances[0], work, "seg")
+    identity.stamp(dataset, source.instances[0], work, Role.SEG)
     organisation = work.uid("seg-dimensions")
     dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = organisation
     for index in dataset.DimensionIndexSequence:
@@ -163,7 +164,7 @@ def _description(number: int, segment: Segment, work: Work) -> Any:
         segmented_property_type=concept(segment.property),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
-        tracking_uid=work.uid(f"tracking-{segment.label}"),
+        tracking_uid=work.tracking_uid(segment),
         tracking_id=segment.label,
         display_color=hd.color.CIELabColor.from_rgb(*segment.color),
     )

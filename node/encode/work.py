@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from node.domain import Role
 from node.uids import derived_uid
 from sr_templates.report import Author
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-    from pipelines.contract import Model
+    from pipelines.contract import Model, Segment
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Work:
             attempt. Becomes every date and time of the objects, in its own zone unless the
             source states an offset from UTC.
         software_version: Of this node.
+        roles: Which objects to make, apart from ``sr``, which is always made.
         predecessor: The report that this one supersedes.
+        superseded: Headers of all objects of the result that this one supersedes.
     """
 
     job_id: str
@@ -47,11 +50,17 @@ class Work:
     parameters: Mapping[str, str]
     analysed_at: datetime
     software_version: str
+    roles: frozenset[Role] = frozenset({Role.SEG, Role.SR})
     predecessor: Dataset | None = None
+    superseded: tuple[Dataset, ...] = ()
 
     def uid(self, role: str) -> str:
         """Return the UID of one role: ``sr``, ``sr-series``, ``seg``, ``tracking-LABEL``."""
         return derived_uid(*self.uid_parts, role)
+
+    def tracking_uid(self, segment: Segment) -> str:
+        """Return the UID a segment is tracked by: an earlier study's, or its own."""
+        return segment.tracking_uid or self.uid(f"tracking-{segment.label}")
 
     @property
     def device_uid(self) -> str:
@@ -71,7 +80,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One object of a result; ``role`` is ``seg`` or ``sr``."""
+    """One object of a result; ``role`` is one of ``Role``, or ``map-2`` and so on."""
 
     role: str
     dataset: Dataset

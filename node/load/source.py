@@ -11,11 +11,13 @@ from pydicom.filereader import read_partial
 
 from node.errors import UnreadableSeries
 from node.malformed import MALFORMED
-from pipelines.contract import CouldNotLook, Volume, Waveform
+from pipelines.contract import CouldNotLook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from pipelines.contract import Study
 
 _BULK = 0x54000000
 """Waveforms (5400), spectra (5600) and pixels (7FE0) follow; what describes them comes before."""
@@ -38,11 +40,15 @@ class Source:
         instances: Their data sets without bulk data. For a volume of single-frame instances in
             slice order: ``instances[k]`` is slice ``k``. Otherwise exactly one.
         frame_numbers: Multi-frame only: slice ``k`` is frame ``frame_numbers[k]``, from 1.
+        shifts_px: Where the volume was straightened because the slices are sheared, as with a
+            tilted gantry: slice ``k`` of the volume is image ``k`` moved by ``shifts_px[k]``
+            (rows, columns). Empty: the volume's slices are the images.
     """
 
-    study: Volume | Waveform
+    study: Study
     instances: tuple[Dataset, ...]
     frame_numbers: tuple[int, ...] = ()
+    shifts_px: tuple[tuple[float, float], ...] = ()
 
 
 def read_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:

@@ -20,8 +20,8 @@ from pipelines.contract import (
     Patterns,
     Result,
     Segment,
+    Study,
     Volume,
-    Waveform,
 )
 from pipelines.geometry import RAS, reorder_towards
 
@@ -69,7 +69,7 @@ class BrainMrVolumetry:
         """
         _networks()
 
-    def run(self, study: Volume | Waveform, /) -> Result:
+    def run(self, study: Study, /) -> Result:
         """Outline the brain on the series' own grid and measure its volume.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.contract import CouldNotLook, Model, Patterns, Result, Volume, Waveform
+from pipelines.contract import CouldNotLook, Model, Patterns, Result, Study, Waveform
 from pipelines.ecg_atrial_fibrillation.codec import WEIGHTS_SHA256, Codec
 from pipelines.ecg_atrial_fibrillation.findings import readable_share, result
 from pipelines.ecg_atrial_fibrillation.leads import Lead, readable_leads
@@ -50,7 +50,7 @@ class EcgAtrialFibrillation:
         """Load the network, verified by digest."""
         self._codec = Codec()
 
-    def run(self, study: Volume | Waveform, /) -> Result:
+    def run(self, study: Study, /) -> Result:
         """Judge the best readable lead of one recording.
 
         Raises:
