@@ -16,7 +16,7 @@ ARGS ?=
 
 READY := .venv/.ready
 BIN := $(CURDIR)/.venv/bin
-DEBIAN_PEERS := dcmtk orthanc postgresql redis-server
+DEBIAN_PEERS := dcmtk orthanc poppler-utils postgresql redis-server
 
 .PHONY: demo test bench evaluate lint peers
 

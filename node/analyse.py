@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from node.crashpoint import reach
 from node.domain import Outcome
+from node.encode.contradictions import contradictions
 from node.encode.objects import encode, encode_could_not_look
 from node.encode.write import write
+from node.load.prior import compared
 from node.load.source import load, readable_headers
 from pipelines.contract import CouldNotLook, Presence, Result
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from node.encode.work import Encoded, Work
+    from node.load.prior import Earlier
     from pipelines.contract import Pipeline
 
 
@@ -31,7 +34,8 @@ class Analysis:
 
     Attributes:
         files: Role ("seg", "sr") -> file of each object, in the order they must be sent.
-        seconds: "load", "model" and "encode" -> how long it took; 0 where it was not reached.
+        seconds: "load", "model" and "encode" -> how long it took; 0 where it was not reached;
+            "compare" where earlier results were looked for.
     """
 
     outcome: Outcome
@@ -39,7 +43,13 @@ class Analysis:
     seconds: dict[str, float]
 
 
-def analyse(pipeline: Pipeline, paths: Sequence[Path], work: Work, folder: Path) -> Analysis:
+def analyse(
+    pipeline: Pipeline,
+    paths: Sequence[Path],
+    work: Work,
+    folder: Path,
+    earlier: Earlier | None = None,
+) -> Analysis:
     """Run ``pipeline`` on one series and write the objects that say what it found.
 
     Args:
@@ -47,6 +57,7 @@ def analyse(pipeline: Pipeline, paths: Sequence[Path], work: Work, folder: Path)
         paths: Files of the series, in any order.
         work: What the objects have in common.
         folder: Where to write them.
+        earlier: Results to compare with; None: nobody asked for it.
 
     Raises:
         GateClosed: The result contradicts itself or its source.
@@ -62,10 +73,13 @@ def analyse(pipeline: Pipeline, paths: Sequence[Path], work: Work, folder: Path)
     except CouldNotLook as refusal:
         with _timed(seconds, "encode"):
             # What judges nothing takes back nothing: it names no predecessor.
-            unlinked = replace(work, predecessor=None)
+            unlinked = replace(work, superseded={})
             objects = encode_could_not_look(readable_headers(paths), refusal.reason, unlinked)
             files = _write(objects, folder)
         return Analysis(Outcome.COULD_NOT_LOOK, files, seconds)
+    if earlier is not None and not any(contradictions(source, result, work.report)):
+        with _timed(seconds, "compare"):
+            result = compared(source, result, earlier)
     with _timed(seconds, "encode"):
         files = _write(encode(source, result, work), folder)
     return Analysis(outcome_of(result), files, seconds)

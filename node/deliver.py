@@ -20,12 +20,14 @@ from node.crashpoint import reach
 from node.dimse import sender
 from node.errors import (
     AssociationRejected,
+    ClassRefused,
     DeliveryError,
     PeerBusy,
     PeerRefused,
     PeerUnreachable,
 )
 from node.log import get_logger, short
+from node.profiles import FALLBACKS, kind_of
 from node.settings import FolderDestination
 from node.store import deliveries, events, outages
 
@@ -93,7 +95,10 @@ def deliver_study(settings: Settings, ledger: Ledger, name: str, *, attempts: in
     try:
         for sop_instance_uid, outcome in _hand_over(settings, name, due):
             reach("deliver.sent_unmarked")
-            _mark(ledger, untried.pop(sop_instance_uid), outcome)
+            delivery = untried.pop(sop_instance_uid)
+            if isinstance(outcome, ClassRefused) and _fell_back(ledger, delivery):
+                break  # what is due now is something else
+            _mark(settings, ledger, delivery, outcome)
             reach("deliver.marked")
     except PeerUnreachable as error:
         _postpone(ledger, name, untried, error, attempts)
@@ -236,12 +241,19 @@ def _changed() -> PeerRefused:
     )
 
 
-def _mark(ledger: Ledger, delivery: DueDelivery, outcome: int | DeliveryError | None) -> None:
+def _mark(
+    settings: Settings,
+    ledger: Ledger,
+    delivery: DueDelivery,
+    outcome: int | DeliveryError | None,
+) -> None:
     uid, name = delivery.sop_instance_uid, delivery.destination
     fields = {"destination": name, "study": short(delivery.study_uid), "object": short(uid)}
     with ledger.write() as db:
         if not isinstance(outcome, DeliveryError):
             deliveries.mark_sent(db, uid, name, status=outcome)
+            if settings.destination(name).reject_superseded:
+                deliveries.plan_rejection(db, uid, name)
             log.info("sent", **fields, status=outcome)
             return
         if isinstance(outcome, PeerRefused):
@@ -252,6 +264,23 @@ def _mark(ledger: Ledger, delivery: DueDelivery, outcome: int | DeliveryError | 
         retry_in_s = pause_s(delivery.attempts)
         deliveries.mark_unsent(db, uid, name, what=outcome.what, retry_in_s=retry_in_s)
         log.warning("unsent", **fields, what=outcome.what, retry_in_s=round(retry_in_s, 1))
+
+
+def _fell_back(ledger: Ledger, refused: DueDelivery) -> bool:
+    """Whether other objects go instead of one whose SOP class the destination does not know."""
+    way_out = FALLBACKS.get(kind_of(refused.role))
+    if way_out is None:
+        return False
+    with ledger.write() as db:
+        fell_back = deliveries.fall_back(db, refused, way_out.withdrawn, way_out.instead)
+    if fell_back:
+        log.warning(
+            "fell_back",
+            destination=refused.destination,
+            study=short(refused.study_uid),
+            role=refused.role,
+        )
+    return fell_back
 
 
 def _postpone(

@@ -63,12 +63,17 @@ class Priority(enum.IntEnum):
 
 
 class Role(enum.StrEnum):
-    """Which object of a result it is; also its file name, and its name in ``objects``."""
+    """Which object of a result it is; also its file name, and its name in ``objects``.
+
+    In the order of sending: none comes before one that it refers to.
+    """
 
     SEG = "seg"
     """Segmentation, binary: drawn by every viewer tried."""
     LABELMAP = "labelmap"
     """Label map segmentation: smaller, refused by many. Falls back to SEG."""
+    MAP = "map"
+    """Parametric maps: ``map``, ``map-2`` ..."""
     SR = "sr"
     """The complete report, or the one that says why there is none."""
     LABELMAP_SR = "labelmap-sr"
@@ -81,8 +86,6 @@ class Role(enum.StrEnum):
     """The whole result in words, which viewers show as text."""
     CAD_SR = "cad-sr"
     """Chest CAD SR (TID 4100)."""
-    MAP = "map"
-    """Parametric maps: ``map``, ``map-2`` ..."""
     GSPS = "gsps"
     """Grayscale softcopy presentation state: outlines and labels as graphics."""
     KO = "ko"
@@ -216,6 +219,7 @@ class DueDelivery:
     sop_class_uid: str
     study_uid: str
     destination: str
+    role: str
     path: str
     digest: str
     attempts: int

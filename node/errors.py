@@ -16,6 +16,7 @@ NodeError
     │   └── AssociationBroken    after it was open; only what was being sent has to wait
     ├── PeerBusy         the PACS is out of resources (0xA7xx); retried for ever with back-off
     └── PeerRefused      the PACS said no and will say no again; a person decides
+        └── ClassRefused     it does not know this kind of object; another may go instead
 
 "Could not look" is not an error: it is a result (``pipelines.contract.CouldNotLook``).
 """
@@ -134,3 +135,7 @@ class PeerRefused(DeliveryError):
     def __init__(self, what: str, *, do: str, status: int | None = None) -> None:
         super().__init__(what, do=do)
         self.status = status
+
+
+class ClassRefused(PeerRefused):
+    """The peer accepts no presentation context for the object's SOP class."""

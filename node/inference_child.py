@@ -25,8 +25,10 @@ from pydicom import dcmread
 
 from node import __version__
 from node.analyse import analyse
+from node.domain import Role
 from node.encode.work import Work
 from node.errors import GateClosed
+from node.load.prior import Earlier
 from pipelines import registry
 
 if TYPE_CHECKING:
@@ -47,7 +49,6 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             _warm(name)
         return {"ready": True}
     pipeline = _warm(request["pipeline"])
-    predecessor = request["predecessor"]
     work = Work(
         job_id=request["job_id"],
         uid_parts=(request["job_id"],),
@@ -59,10 +60,19 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         parameters=pipeline.parameters,
         analysed_at=datetime.fromtimestamp(request["analysed_at"], UTC).astimezone(),
         software_version=__version__,
-        predecessor=None if predecessor is None else dcmread(predecessor),
+        roles=frozenset(map(Role, request["roles"])),
+        superseded={
+            Path(path).stem: dcmread(path, stop_before_pixels=True)
+            for path in request["superseded"]
+        },
     )
+    priors = request.get("priors")
     analysis = analyse(
-        pipeline, [Path(path) for path in request["paths"]], work, Path(request["folder"])
+        pipeline,
+        [Path(path) for path in request["paths"]],
+        work,
+        Path(request["folder"]),
+        None if priors is None else Earlier.from_json(priors),
     )
     return {
         "outcome": analysis.outcome.value,

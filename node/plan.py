@@ -12,6 +12,7 @@ from node import route
 from node.crashpoint import reach
 from node.domain import CompletedSeries, PlannedJob, Priority, StoredInstance
 from node.errors import NodeError, UnreadableSeries
+from node.load.kinds import is_judged_alone
 from node.log import get_logger, short
 from node.store import events, jobs, plans, studies
 from node.uids import derived_uuid
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from pipelines.contract import Pipeline
 
 log = get_logger(__name__)
-
-WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
-"""The root of all waveform storage SOP classes (PS3.4 table B.5-1)."""
 
 LOOK_AGAIN_S = 600.0
 """A series whose files cannot be read is routed again after this long: disks are mended."""
@@ -43,16 +41,11 @@ def parameters_of(pipeline: Pipeline) -> str:
     return json.dumps(dict(pipeline.parameters), sort_keys=True)
 
 
-def is_recording(instance: StoredInstance) -> bool:
-    """Whether an instance is a waveform: a recording, judged by itself."""
-    return instance.sop_class_uid.startswith(WAVEFORMS)
-
-
 def units(instances: Sequence[StoredInstance]) -> tuple[tuple[StoredInstance, ...], ...]:
-    """Return what is judged together: all images of a series, but each recording by itself."""
-    recordings = tuple((one,) for one in instances if is_recording(one))
-    images = tuple(one for one in instances if not is_recording(one))
-    return (*recordings, images) if images else recordings
+    """Return what is judged together: the slices of a series, but recordings and views alone."""
+    alone = tuple((one,) for one in instances if is_judged_alone(one.sop_class_uid))
+    slices = tuple(one for one in instances if not is_judged_alone(one.sop_class_uid))
+    return (*alone, slices) if slices else alone
 
 
 def planned_job(
@@ -66,7 +59,8 @@ def planned_job(
     """Return the job whose id the same series, pipeline and model always derive."""
     parameters = parameters_of(pipeline)
     digest = input_digest(instances)
-    alone = instances[0].sop_instance_uid if is_recording(instances[0]) else ""
+    first = instances[0]
+    alone = first.sop_instance_uid if is_judged_alone(first.sop_class_uid) else ""
     identity = derived_uuid(
         "job",
         series.study_uid,

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 
-from node import publish_gate
+from node import profiles, publish_gate
 from node.crashpoint import reach
-from node.domain import Artifact, Lease, Outcome
+from node.domain import Artifact, Lease, Outcome, Role
 from node.spool import fsync_directory
 from node.store import deliveries, jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from pydicom import Dataset
@@ -36,7 +36,9 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
     outcome: Outcome,
     made: Mapping[str, Path],
     sources: Sequence[Dataset],
+    superseded: Sequence[Dataset],
     folder: Path,
+    send_to: Mapping[str, Collection[Role]],
     seconds: Mapping[str, float],
     tick: Callable[[], None],
 ) -> tuple[Artifact, ...]:
@@ -48,7 +50,9 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
         outcome: What the job says.
         made: Role -> file of each object that this attempt made, all in one folder.
         sources: Headers of the instances that were analysed.
+        superseded: Headers of the objects of the result that this one replaces.
         folder: Of all artifacts.
+        send_to: Destination -> which objects it gets.
         seconds: Stage -> duration, for the record.
         tick: Called between steps that take long; keeps the lease.
 
@@ -58,13 +62,13 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
     """
     kept = folder / lease.job.id
     if not kept.exists():
-        _verify(made.values(), sources)
+        publish_gate.verify([dcmread(path) for path in made.values()], sources, superseded)
         tick()
         reach("publish.gate_passed")
         _make_durable(ledger, lease, made, kept)
     reach("publish.files_moved")
     artifacts = []
-    for path in sorted(kept.glob("*.dcm")):
+    for path in sorted(kept.glob("*.dcm"), key=lambda path: profiles.rank(path.stem)):
         tick()
         artifact = _describe(path, path.stem, lease)
         with ledger.write() as db:
@@ -74,13 +78,12 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
         artifacts.append(artifact)
     with ledger.write() as db:
         jobs.finish(db, lease, outcome, json.dumps(dict(seconds)))
-        deliveries.plan_deliveries(db, artifacts, lease.job.send_to)
+        for name, wanted in send_to.items():
+            roles = profiles.to_send([one.role for one in artifacts], wanted)
+            sent = [one for one in artifacts if one.role in roles]
+            deliveries.plan_deliveries(db, sent, name)
     reach("publish.finished")
     return tuple(artifacts)
-
-
-def _verify(paths: Iterable[Path], sources: Sequence[Dataset]) -> None:
-    publish_gate.verify([dcmread(path) for path in paths], sources)
 
 
 def _make_durable(ledger: Ledger, lease: Lease, made: Mapping[str, Path], kept: Path) -> None:

@@ -24,7 +24,9 @@ from pydantic import (
 )
 from pydicom.datadict import tag_for_keyword
 
+from node.domain import Role
 from node.errors import ConfigError
+from node.profiles import CHOSEN_BY_THE_NODE, DEFAULT_PROFILE, PROFILES
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -136,7 +138,39 @@ class Work(Section):
     """CPU threads of an inference process; 0: as many as there are cores."""
 
 
-class DimseDestination(Section):
+class Receiver(Section):
+    """What every destination has: the objects of a result that it gets."""
+
+    profile: str = DEFAULT_PROFILE
+    """A set that suits a kind of PACS or viewer; 'radnode verify' proposes one."""
+    objects: tuple[Role, ...] | None = None
+    """Exactly these instead."""
+    reject_superseded: bool = False
+    """When a later result has come, mark the earlier one as rejected (IHE IOCM)."""
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, value: str) -> str:
+        if value not in PROFILES:
+            raise ValueError(f"there is no profile of that name; there are {', '.join(PROFILES)}")
+        return value
+
+    @field_validator("objects")
+    @classmethod
+    def _objects_to_ask_for(cls, value: tuple[Role, ...] | None) -> tuple[Role, ...] | None:
+        if value is not None and (not value or set(value) & CHOSEN_BY_THE_NODE):
+            names = ", ".join(role for role in Role if role not in CHOSEN_BY_THE_NODE)
+            raise ValueError(f"must be one or more of {names}")
+        return value
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """Which objects of a result it gets."""
+        asked = PROFILES[self.profile] if self.objects is None else frozenset(self.objects)
+        return asked | ({Role.REJECTION} if self.reject_superseded else frozenset())
+
+
+class DimseDestination(Receiver):
     """A PACS that is sent to by C-STORE."""
 
     kind: Literal["dimse"]
@@ -152,7 +186,7 @@ class DimseDestination(Section):
     """After this long without an answer, commitment is asked for again."""
 
 
-class FolderDestination(Section):
+class FolderDestination(Receiver):
     """A folder that result objects are copied to."""
 
     kind: Literal["folder"]
@@ -170,6 +204,8 @@ class Route(Section):
     """Attribute keyword -> pattern or alternatives; ``*``, ``?``, and a leading ``!`` only."""
     run: tuple[Name, ...] = Field(min_length=1)
     send_to: tuple[Name, ...] = ()
+    priors_from: Name | None = None
+    """The archive in which earlier results of the patient are looked up, to compare with."""
     priority: Literal["stat", "routine"] = "routine"
 
     @field_validator("match")
@@ -231,6 +267,12 @@ class Settings(Section):
                 raise ValueError(
                     f"routes[{number}].send_to names {', '.join(missing)}, "
                     "which is not under [destinations]"
+                )
+            asked = self.destinations.get(route.priors_from or "")
+            if route.priors_from is not None and not isinstance(asked, DimseDestination):
+                raise ValueError(
+                    f"routes[{number}].priors_from names {route.priors_from}, "
+                    "which is no destination of kind 'dimse'"
                 )
         return self
 

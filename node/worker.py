@@ -14,14 +14,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node import bell, publish, route
+from node import bell, profiles, publish, route
 from node.crashpoint import reach
-from node.domain import Lease, Outcome
+from node.domain import Lease, Outcome, Role
 from node.errors import DiskFailed, LeaseLost, ModelFailed, NodeError, disk_failed
 from node.inference import InferenceProcess
-from node.load.source import readable_headers
+from node.load.source import read_headers, readable_headers
 from node.log import get_logger, short
 from node.plan import input_digest, parameters_of
+from node.priors.fetch import deadline_s, looked_up
+from node.profiles import DEFAULT_PROFILE, PROFILES
 from node.store import deliveries, jobs, studies, workers
 
 if TYPE_CHECKING:
@@ -168,23 +170,28 @@ class Worker:
             instances = studies.instances_of(
                 db, lease.job.study_uid, lease.job.series_uid, lease.job.sop_instance_uid
             )
-            predecessor = self._report_of(db, lease.supersedes)
+            superseded = self._objects_of(db, lease.supersedes)
         if input_digest(instances) != lease.job.input_digest:
             raise Overtaken
         paths = [self._settings.spool_folder / one.path for one in instances]
+        send_to = {name: self._wanted_by(name) for name in lease.job.send_to}
         tick = self._keep(lease)
-        answer = self._inference.ask(
-            {
-                "job_id": lease.job.id,
-                "pipeline": lease.job.pipeline,
-                "paths": [str(path) for path in paths],
-                "predecessor": predecessor,
-                "analysed_at": lease.first_started_at,
-                "folder": str(folder),
-            },
-            deadline_s=lease.job.deadline_s,
-            tick=tick,
-        )
+        beside = folder.with_name(f"priors-{lease.token}")
+        with looked_up(self._settings, lease.job, paths, beside, tick) as earlier:
+            answer = self._inference.ask(
+                {
+                    "job_id": lease.job.id,
+                    "pipeline": lease.job.pipeline,
+                    "paths": [str(path) for path in paths],
+                    "superseded": [str(path) for path in superseded],
+                    "roles": sorted(profiles.to_make(send_to.values())),
+                    "analysed_at": lease.first_started_at,
+                    "folder": str(folder),
+                    "priors": None if earlier is None else earlier.to_json(),
+                },
+                deadline_s=lease.job.deadline_s + deadline_s(earlier),
+                tick=tick,
+            )
         reach("worker.inferred")
         outcome = Outcome(answer["outcome"])
         publish.publish(
@@ -193,6 +200,8 @@ class Worker:
             outcome=outcome,
             made={role: Path(path) for role, path in answer["files"].items()},
             sources=readable_headers(paths),
+            superseded=read_headers(superseded),
+            send_to=send_to,
             folder=self._settings.artifact_folder,
             seconds=answer["seconds"],
             tick=tick,
@@ -227,12 +236,17 @@ class Worker:
                 "planned anew.",
             )
 
-    def _report_of(self, db: Connection, job_id: str | None) -> str | None:
-        """Return the file of the report that an earlier job made."""
+    def _wanted_by(self, name: str) -> frozenset[Role]:
+        """Return what a destination gets, as far as it still is one."""
+        destination = self._settings.destinations.get(name)
+        return PROFILES[DEFAULT_PROFILE] if destination is None else destination.roles
+
+    def _objects_of(self, db: Connection, job_id: str | None) -> list[Path]:
+        """Return the files that an earlier job made."""
         if job_id is None:
-            return None
-        reports = [a for a in deliveries.artifacts_of(db, job_id) if a.role == "sr"]
-        return str(self._settings.artifact_folder / reports[0].path) if reports else None
+            return []
+        made = deliveries.artifacts_of(db, job_id)
+        return [self._settings.artifact_folder / one.path for one in made]
 
     def _give_back(self, lease: Lease, error: NodeError) -> None:
         """Schedule another attempt if that may help, else set the job aside for a person."""

@@ -60,7 +60,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Volume:
-    """One image series on a regular grid.
+    """One image series on a regular grid; of sheared slices, moved onto it.
 
     Attributes:
         voxels: float32, shape ``grid.shape``, after the modality's rescale (HU for CT).
@@ -89,10 +89,10 @@ class Images:
     """Images that make no volume: a radiograph, or the frames of an ultrasound clip.
 
     Attributes:
-        frames: float32, shape (frames, rows, columns), after the modality's rescale; for colour
-            uint8 RGB, shape (frames, rows, columns, 3).
-        spacing_mm: Distance between pixel centres along (row, column) index; None where the
-            images are not calibrated.
+        frames: float32, shape (frames, rows, columns), after the modality's rescale, higher is
+            brighter; for colour uint8 RGB, shape (frames, rows, columns, 3).
+        spacing_mm: Distance between pixel centres along (row, column) index, for a radiograph
+            that was not calibrated that at the detector; None where there is none.
         times_s: Of each frame, from the first; empty where the object does not tell.
         attributes: As in ``Volume``.
     """

@@ -28,8 +28,12 @@ _COSINE_TOLERANCE = 1e-3
 """Headers round direction cosines; 0.001 is 0.25 mm at the edge of a 25 cm field of view."""
 _TILT_DEGREES = 0.1
 """Less moves the far end of a 25 cm stack by under 0.45 mm: less than a voxel."""
+_STEEPEST_DEGREES = 45.0
+"""Gantries tilt up to 30 degrees."""
 _SHIFT_MM = 0.05
 """Positions are often written with two decimals: less sideways shift than this is rounding."""
+_JUMP_MM = 0.1
+"""How far a slice may be off the line through first and last: positions with one decimal are."""
 _SPACING_TOLERANCE = 0.02
 """Of the slice spacing ..."""
 _ROUNDING_MM = 0.02
@@ -109,12 +113,28 @@ def reorder_towards(grid: Grid, directions: tuple[Vector, Vector, Vector]) -> Re
     return Reorder((axes[0], axes[1], axes[2]), (right, front, head))
 
 
-def stack(planes: Sequence[Plane]) -> tuple[Grid, tuple[int, ...]]:
+class Stack(NamedTuple):
+    """Slices as a regular grid, whose slice index grows along column direction x row direction.
+
+    Attributes:
+        grid: Where slices are sheared it has more rows or columns than they: none is cut off.
+        order: Which of the planes each slice of the grid is.
+        shifts_px: Of each slice, where they are sheared: pixel (i, j) of its plane lies at
+            (row, column) (i, j) + shift of the grid. Never negative.
+        tilt_degrees: By which they are sheared; 0.0 where they lie straight above each other.
+    """
+
+    grid: Grid
+    order: tuple[int, ...]
+    shifts_px: tuple[tuple[float, float], ...]
+    tilt_degrees: float
+
+
+def stack(planes: Sequence[Plane]) -> Stack:
     """Stack slices, given in any order, to a regular grid.
 
-    Returns:
-        The grid, whose slice index grows along the normal (column direction x row direction),
-        and for each slice of it which of ``planes`` it is.
+    Slices that each shift sideways by the same amount against the one before, as with a tilted
+    gantry, get a straight grid and the shifts that lead onto it.
 
     Raises:
         CouldNotLook: The slices make no regular grid; the reason says why.
@@ -129,15 +149,29 @@ def stack(planes: Sequence[Plane]) -> tuple[Grid, tuple[int, ...]]:
     positions = positions[order]
     heights = positions @ normal
     _require_distinct(heights)
-    _require_straight(positions, normal)
-    spacing_mm = _even_spacing_mm(heights)
+    in_plane = np.array([row_axis, column_axis])
+    sideways_mm = (positions - positions[0]) @ in_plane.T
+    tilt_degrees = _tilt_degrees(sideways_mm, heights - heights[0])
+    slice_mm = _even_spacing_mm(heights)
+    pixel_mm = np.array(planes[0].spacing_mm)
+    sideways_mm[:, np.abs(sideways_mm).max(axis=0) < _SHIFT_MM] = 0.0
+    shifts_px = sideways_mm / pixel_mm if tilt_degrees else np.zeros_like(sideways_mm)
+    corner_px = shifts_px.min(axis=0)
+    # Six decimals, so that no row is added for the last digit of a position.
+    shifts_px = np.round(shifts_px - corner_px, 6)
+    rows, columns = planes[0].shape + np.ceil(shifts_px.max(axis=0))
     grid = Grid(
-        shape=(len(planes), *planes[0].shape),
-        origin_mm=_vector(positions[0]),
+        shape=(len(planes), int(rows), int(columns)),
+        origin_mm=_vector(positions[0] + (corner_px * pixel_mm) @ in_plane),
         axes=(_vector(normal), _vector(row_axis), _vector(column_axis)),
-        spacing_mm=(spacing_mm, *planes[0].spacing_mm),
+        spacing_mm=(slice_mm, *planes[0].spacing_mm),
     )
-    return grid, tuple(int(index) for index in order)
+    return Stack(
+        grid,
+        tuple(int(index) for index in order),
+        tuple((float(down), float(right)) for down, right in shifts_px) if tilt_degrees else (),
+        tilt_degrees,
+    )
 
 
 def _vector(values: FloatArray | Sequence[float]) -> Vector:
@@ -194,18 +228,30 @@ def _require_distinct(heights: FloatArray) -> None:
         )
 
 
-def _require_straight(positions: FloatArray, normal: FloatArray) -> None:
-    offsets = positions - positions[0]
-    heights = offsets @ normal
-    shift_mm = np.linalg.norm(offsets - np.outer(heights, normal), axis=1)
-    tilt = np.degrees(np.arctan2(shift_mm[1:], heights[1:]))
-    tilted = (tilt > _TILT_DEGREES) & (shift_mm[1:] > _SHIFT_MM)
-    if tilted.any():
+def _tilt_degrees(sideways_mm: FloatArray, heights_mm: FloatArray) -> float:
+    """Return by how much a stack is sheared; 0.0 for one that is straight within rounding.
+
+    Args:
+        sideways_mm: Of each slice against the first, along (rows, columns).
+        heights_mm: Of each slice above the first.
+
+    Raises:
+        CouldNotLook: The slices lie along no line, or along one too far from their normal.
+    """
+    shear = sideways_mm[-1] / heights_mm[-1]
+    jumps_mm = np.linalg.norm(sideways_mm - np.outer(heights_mm, shear), axis=1)
+    if jumps_mm.max() > _JUMP_MM:
         raise CouldNotLook(
-            f"The slices are sheared by {tilt[tilted].max():.1f} degrees, as with a tilted gantry: "
-            f"they shift sideways by {shift_mm.max():.1f} mm over the stack, and this model needs "
-            "slices straight above each other."
+            f"The slices shift sideways unevenly, by up to {jumps_mm.max():.1f} mm off the line "
+            "through the first and the last; a volume needs slices along a straight line."
         )
+    tilt = float(np.degrees(np.arctan(np.linalg.norm(shear))))
+    if tilt > _STEEPEST_DEGREES:
+        raise CouldNotLook(
+            f"The slices are sheared by {tilt:.1f} degrees, more than any gantry tilts."
+        )
+    sheared = tilt > _TILT_DEGREES and np.linalg.norm(sideways_mm[-1]) > _SHIFT_MM
+    return tilt if sheared else 0.0
 
 
 def _even_spacing_mm(heights: FloatArray) -> float:

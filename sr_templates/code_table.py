@@ -30,6 +30,26 @@ def meanings(value: str, scheme: str) -> frozenset[str]:
     return _meanings_by_scheme().get((scheme, value), frozenset())
 
 
+@cache
+def _members() -> dict[int, frozenset[tuple[str, str]]]:
+    """(scheme, value) of the codes of each context group."""
+    collected: dict[int, set[tuple[str, str]]] = {}
+    table: Any = concepts
+    for scheme, keywords in table.items():
+        for entries in keywords.values():
+            for value, (_meaning, context_groups) in entries.items():
+                for group in context_groups:
+                    collected.setdefault(group, set()).add((scheme, value))
+    return {group: frozenset(codes) for group, codes in collected.items()}
+
+
+def is_in_context_group(code: Code, *context_groups: int) -> bool:
+    """Whether PS3.16 lists a code in one of the context groups (CID), whatever it means there."""
+    return any(
+        (code.scheme, code.value) in _members().get(group, frozenset()) for group in context_groups
+    )
+
+
 def problem_with(code: Code) -> str | None:
     """Return what is wrong with a code, as a sentence, or None.
 

@@ -66,18 +66,22 @@ def certainty(finding: Finding, relation: Any = items.CONTAINS) -> list[Any]:
     return [items.number(name, round(100.0 * finding.confidence, 2), "%", relation)]
 
 
-def measured(measurement: Measurement) -> Any:
-    """Return a measurement with its method and the bounds of its interval (TID 300)."""
-    method = [
-        items.code(codes.MEASUREMENT_METHOD, code, items.HAS_CONCEPT_MOD)
-        for code in (measurement.method,)
+def measured(measurement: Measurement, relation: Any = items.CONTAINS) -> Any:
+    """Return a measurement, its method, which statistic it is, and its interval (TID 300)."""
+    modifiers = [
+        items.code(name, code, items.HAS_CONCEPT_MOD)
+        for name, code in (
+            (codes.MEASUREMENT_METHOD, measurement.method),
+            (codes.DERIVATION, measurement.derivation),
+        )
         if code is not None
     ]
     return items.number(
         measurement.name,
         float(measurement.value),
         measurement.unit,
-        children=[*method, *_uncertainty(measurement)],
+        relation,
+        [*modifiers, *_uncertainty(measurement)],
     )
 
 

@@ -50,7 +50,7 @@ def ecg_report(subject: Subject, result: Result) -> Report:
         TypeError: The study is not a waveform.
     """
     if not isinstance(subject.study, Waveform):
-        raise TypeError("An ECG report is about a waveform; got a volume.")
+        raise TypeError("An ECG report is about a waveform; got images.")
     waveform = subject.study
     quantities = _quantities(waveform, result.findings)
     sections = [

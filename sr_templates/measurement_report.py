@@ -1,9 +1,10 @@
 """TID 1500 Measurement Report: one measurement group for each finding about images.
 
-A finding with an outline becomes a volumetric group (TID 1411) that refers to its segment; any
-other becomes a group without geometry (TID 1501). None has spatial coordinates: a viewer that
-draws coordinates shows nothing at all of a report that mixes both, and the outline is in the
-segmentation anyway.
+A finding with an outline becomes a volumetric group (TID 1411) that refers to its segment; one
+that is drawn on images a planar group (TID 1410) for each of its regions, with one tracking UID,
+the first of them with its measurements; any other a group without geometry (TID 1501). This is
+for machines: a viewer that draws coordinates shows nothing at all of a report that mixes these,
+and has a report of its own (``viewer_report``).
 
 Only what is there is called a Finding (121071, DCM). What was looked for and not found is said
 as question and answer, "Hemorrhage = Absent", so that nobody who reads the Finding alone is
@@ -14,10 +15,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from highdicom import sr
 from pydicom.uid import Comprehensive3DSRStorage
 
-from pipelines.contract import Code, Finding, Presence, Result
+from pipelines.contract import Code, Finding, Presence, Region, Result
 from sr_templates import codes, context, items
 from sr_templates.code_table import meanings
 from sr_templates.report import Report, Subject
@@ -29,9 +31,17 @@ if TYPE_CHECKING:
 def measurement_report(subject: Subject, result: Result) -> Report:
     """Return the result as a Comprehensive 3D SR, the document IHE AIR asks for."""
     groups = [
-        _group(subject, finding, number)
+        group
         for number, finding in enumerate(_spoken_findings(subject, result), start=1)
-    ] or [_nothing_found(subject)]
+        for group in _groups(subject, finding, number)
+    ]
+    return Report(
+        Comprehensive3DSRStorage, document(subject, result, groups or [_nothing_found(subject)])
+    )
+
+
+def document(subject: Subject, result: Result, groups: list[Any]) -> Any:
+    """Return TID 1500 with these measurement groups, the result in words behind them."""
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(
             observer_device_context=context.observer(subject.author)
@@ -47,7 +57,7 @@ def measurement_report(subject: Subject, result: Result) -> Report:
     # Last, because readers that follow the template's order stop at the first extra row.
     for sentence in [*context.summary(result), *context.provenance(subject.author)]:
         content.append(items.text(codes.COMMENT, sentence))
-    return Report(Comprehensive3DSRStorage, report[0])
+    return report[0]
 
 
 def image_library(instances: tuple[Dataset, ...]) -> Any:
@@ -92,53 +102,89 @@ def _spoken_findings(subject: Subject, result: Result) -> tuple[Finding, ...]:
     return result.findings + outlined
 
 
-def _group(subject: Subject, finding: Finding, number: int) -> Any:
-    """Return one measurement group: TID 1411 with a stored segment, else TID 1501."""
-    evaluations = [
-        sr.QualitativeEvaluation(
-            items.concept(finding.finding),
-            items.concept(context.PRESENCE_CODES[finding.presence]),
-        )
-    ]
-    # Not from highdicom's own constructor: its TID 310 gives the bounds no unit.
-    measurements = [
-        sr.Measurement.from_sequence([item])
-        for item in (
-            *map(context.measured, finding.measurements),
-            *context.certainty(finding),
-        )
-    ]
-    shared = {
-        "finding_category": (None if finding.category is None else items.concept(finding.category)),
-        "finding_type": (
-            items.concept(finding.finding) if finding.presence is Presence.PRESENT else None
-        ),
-        "finding_sites": _sites(finding),
-        "algorithm_id": context.algorithm(subject.author),
-        "measurements": measurements,
-        "qualitative_evaluations": evaluations,
-    }
+def _groups(subject: Subject, finding: Finding, number: int) -> list[Any]:
+    """Return the measurement groups of a finding: TID 1411, 1410 or 1501, by its geometry."""
+    numbers = [*map(context.measured, finding.measurements), *context.certainty(finding)]
+    uid = subject.tracking_uid_of(finding, number)
     reference = subject.segments.get(finding.segment or "")
-    if reference is None:
-        return sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=sr.TrackingIdentifier(
-                uid=subject.tracking_uid_of(finding, number),
-                identifier=f"{finding.finding.meaning} {number}",
-            ),
-            **shared,
+    if reference is not None:
+        return [
+            sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+                # Built by hand: highdicom's from_segmentation raises on a SEG of one segment
+                # (0.28.2).
+                referenced_segment=sr.ReferencedSegment(
+                    reference.sop_class_uid,
+                    reference.sop_instance_uid,
+                    reference.number,
+                    source_series=_source_series(subject.instances[0]),
+                ),
+                **common(subject, finding, numbers, uid, finding.segment or ""),
+            )
+        ]
+    identifier = f"{finding.finding.meaning} {number}"
+    if finding.regions:
+        return [
+            planar(
+                subject,
+                region,
+                **common(subject, finding, [] if place else numbers, uid, identifier),
+            )
+            for place, region in enumerate(finding.regions)
+        ]
+    return [
+        sr.MeasurementsAndQualitativeEvaluations(
+            **common(subject, finding, numbers, uid, identifier)
         )
-    return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(
-            uid=subject.tracking_uid_of(finding, number), identifier=finding.segment
+    ]
+
+
+def common(
+    subject: Subject, finding: Finding, numbers: list[Any], uid: str, identifier: str
+) -> dict[str, Any]:
+    """Return what every kind of measurement group has, as highdicom takes it.
+
+    Args:
+        subject: What the report is about.
+        finding: What the group is about.
+        numbers: Its NUM items.
+        uid: It is tracked by.
+        identifier: Its name for people.
+    """
+    present = finding.presence is Presence.PRESENT
+    return {
+        "tracking_identifier": sr.TrackingIdentifier(uid=uid, identifier=identifier),
+        "finding_category": None if finding.category is None else items.concept(finding.category),
+        "finding_type": items.concept(finding.finding) if present else None,
+        "finding_sites": sites(finding),
+        "algorithm_id": context.algorithm(subject.author),
+        # Not from highdicom's own constructor: its TID 310 gives the bounds no unit.
+        "measurements": [sr.Measurement.from_sequence([item]) for item in numbers],
+        "qualitative_evaluations": [
+            sr.QualitativeEvaluation(
+                items.concept(finding.finding),
+                items.concept(context.PRESENCE_CODES[finding.presence]),
+            )
+        ],
+    }
+
+
+def planar(subject: Subject, region: Region, **content: Any) -> Any:
+    """Return TID 1410: a group about a shape on one image.
+
+    Args:
+        subject: What the report is about.
+        region: The shape.
+        content: As of ``common``.
+    """
+    instance, frame = subject.image(region.image)
+    source = sr.SourceImageForRegion(
+        instance.SOPClassUID, instance.SOPInstanceUID, None if frame is None else [frame]
+    )
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=sr.ImageRegion(
+            region.graphic.value, np.array(region.points, np.float64), source
         ),
-        # Built by hand: highdicom's from_segmentation raises on a SEG of one segment (0.28.2).
-        referenced_segment=sr.ReferencedSegment(
-            reference.sop_class_uid,
-            reference.sop_instance_uid,
-            reference.number,
-            source_series=_source_series(subject.instances[0]),
-        ),
-        **shared,
+        **content,
     )
 
 
@@ -166,7 +212,8 @@ def _nothing_found(subject: Subject) -> Any:
     )
 
 
-def _sites(finding: Finding) -> list[Any] | None:
+def sites(finding: Finding) -> list[Any] | None:
+    """Return where a finding is, with its side, None where that is not known."""
     if finding.site is None:
         return None
     side = None if finding.laterality is None else items.concept(finding.laterality)

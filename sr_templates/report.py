@@ -83,7 +83,7 @@ class Report:
     """A content tree and the kind of document it goes into.
 
     Attributes:
-        sop_class_uid: Enhanced, Comprehensive or Comprehensive 3D SR.
+        sop_class_uid: Enhanced, Comprehensive, Comprehensive 3D or Chest CAD SR.
         root: The root container, a highdicom ``ContainerContentItem``.
         complete: False when the study could not be analysed (Completion Flag, PS3.3 C.17.2).
     """

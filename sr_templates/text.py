@@ -19,7 +19,8 @@ def as_text(sr: Dataset) -> str:
     """Return the content of a report; nothing of the patient, and UIDs by their ends only."""
     title = name_of(sr).meaning or "Structured report"
     flags = [str(sr.get(keyword, "")) for keyword in ("CompletionFlag", "VerificationFlag")]
-    heading = f"{title} ({', '.join(flag.lower() for flag in flags if flag)})"
+    said = ", ".join(flag.lower() for flag in flags if flag)
+    heading = f"{title} ({said})" if said else title
     return "\n".join([heading, *_lines(sr, 1)]) + "\n"
 
 
@@ -27,7 +28,7 @@ def _lines(node: Dataset, depth: int) -> Iterator[str]:
     for is_bare, run in groupby(node.get("ContentSequence") or (), _is_bare_reference):
         siblings = list(run)
         if is_bare and len(siblings) > 3:
-            name = name_of(siblings[0]).meaning
+            name = name_of(siblings[0]).meaning or "Referenced"
             yield f"{'  ' * depth}{name}: {len(siblings)} instances"
             continue
         for item in siblings:
@@ -85,7 +86,9 @@ def _reference(item: Dataset) -> str:
         ("ReferencedFrameNumber", "frame"),
     ):
         if keyword in reference:
-            parts.append(f"{word} {reference[keyword].value}")
+            element = reference[keyword]
+            numbers = element.value if element.VM > 1 else [element.value]
+            parts.append(f"{word} {', '.join(map(str, numbers))}")
     channels = reference.get("ReferencedWaveformChannels")
     if channels:
         pairs = zip(channels[::2], channels[1::2], strict=True)

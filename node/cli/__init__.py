@@ -13,9 +13,12 @@ from node import __version__
 from node.errors import NodeError
 
 MODULES = {
-    "tools": ("init", "check", "echo", "send", "pipelines", "run"),
+    "tools": ("init", "check", "echo", "verify", "send", "pipelines", "run"),
     "roles": ("up", "listen", "relay", "work", "deliver"),
-    "ledger": ("studies", "jobs", "deliveries", "show", "why", "retry", "cancel", "watch", "logs"),
+    "ledger": (
+        *("studies", "jobs", "deliveries", "show", "why"),
+        *("retry", "cancel", "reanalyse", "watch", "logs"),
+    ),
 }
 """Module -> its verbs. Only the module of the verb asked for is imported."""
 

@@ -244,6 +244,26 @@ def cancel(settings: Settings, job: str) -> None:
 
 @click.command()
 @config_option
+@click.argument("study")
+def reanalyse(settings: Settings, study: str) -> None:
+    """Let STUDY be routed again, with the routes and models of now.
+
+    What the same model has already said of the same images is not said again; a new model's
+    result names the one it supersedes.
+    """
+    ledger = ledger_of(settings)
+    with ledger.read() as db:
+        study_uid = listing.study_uid_of(db, study)
+        all_series = study_store.series_of(db, study_uid)
+    with ledger.write() as db:
+        for series in all_series:
+            study_store.route_again(db, study_uid, series.series_uid)
+        events.record(db, "reanalysed", study_uid=study_uid, detail="asked for by a person")
+    click.echo(f"{len(all_series)} series are routed again. 'radnode jobs' shows what comes of it.")
+
+
+@click.command()
+@config_option
 @click.option("--every", "every_s", default=1.0, show_default=True, help="Seconds.")
 def watch(settings: Settings, every_s: float) -> None:
     """Show what the node does, live. Ctrl-C ends it."""
@@ -267,4 +287,4 @@ def logs(settings: Settings, *, follow: bool, lines: int, role: str) -> None:
             click.echo(line)
 
 
-VERBS = (studies, jobs, deliveries, show, why, retry, cancel, watch, logs)
+VERBS = (studies, jobs, deliveries, show, why, retry, cancel, reanalyse, watch, logs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,12 @@ from pydicom.errors import InvalidDicomError
 from node import __version__
 from node import check as doctor
 from node.cli.options import config_option, json_option, no_config_option, print_rows, text
-from node.dimse import sender
+from node.dimse import capabilities, sender
+from node.domain import Role
 from node.encode.work import Work
 from node.errors import DeliveryError, NodeError, UsageError
-from node.plan import WAVEFORMS
+from node.load.kinds import is_judged_alone
+from node.profiles import CHOSEN_BY_THE_NODE, DEFAULT_PROFILE, PROFILES, SOP_CLASSES
 from node.route import conditions, pipeline, read_attributes
 from node.settings import DimseDestination
 from node.uids import derived_uuid
@@ -92,6 +95,44 @@ def send(settings: Settings, folder: Path, destination: str) -> None:
         raise failures[0]
 
 
+@click.command()
+@config_option
+@json_option
+@click.argument("destination")
+def verify(settings: Settings, *, as_json: bool, destination: str) -> None:
+    """Ask which objects DESTINATION takes, and propose a profile. Sends nothing."""
+    peer = _dimse(settings, destination)
+    taken, commits = capabilities.ask(settings, peer)
+    rows = [
+        {
+            "object": role.value,
+            "sop_class": sop_class.name,
+            "taken": role in taken,
+            "sent": role in peer.roles,
+        }
+        for role, sop_class in SOP_CLASSES.items()
+        if role not in CHOSEN_BY_THE_NODE
+    ]
+    suitable = capabilities.suitable(taken)
+    if as_json:
+        answer = {"objects": rows, "storage_commitment": commits, "profiles": suitable}
+        click.echo(json.dumps(answer, indent=2))
+        return
+    columns = {"object": text, "sop_class": text, "taken": _yes_or_no, "sent": _yes_or_no}
+    print_rows(rows, columns, as_json=False)
+    click.echo(f"Storage commitment: {_yes_or_no(commits)}.")
+    if peer.commit and not commits:
+        click.echo(f"  Set commit = false under [destinations.{destination}].")
+    click.echo(f"Profiles that fit: {', '.join(suitable) or 'none'}.")
+    known = [role.value for role in SOP_CLASSES if role in taken - CHOSEN_BY_THE_NODE]
+    proposed = f'profile = "{suitable[0]}"' if suitable else f"objects = {json.dumps(known)}"
+    click.echo(f"Proposed for [destinations.{destination}]: {proposed}")
+
+
+def _yes_or_no(value: object) -> str:
+    return "yes" if value else "no"
+
+
 def _dimse(settings: Settings, name: str) -> DimseDestination:
     destination = settings.destination(name)
     if not isinstance(destination, DimseDestination):
@@ -130,7 +171,14 @@ def _or(patterns: str | tuple[str, ...]) -> str:
 @click.argument("name", metavar="PIPELINE")
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where results go.")
-def run(name: str, folder: Path, out: Path) -> None:
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default=DEFAULT_PROFILE,
+    show_default=True,
+    help="Which objects to make, as for a destination.",
+)
+def run(name: str, folder: Path, out: Path, profile: str) -> None:
     """Try PIPELINE on the DICOM files in FOLDER. Needs no server, changes no ledger."""
     chosen = pipeline(name)
     series: dict[str, list[Path]] = {}
@@ -149,18 +197,21 @@ def run(name: str, folder: Path, out: Path) -> None:
         )
     chosen.warm_up()
     for number, paths in enumerate(suited, start=1):
-        _run_series(chosen, paths, out if len(suited) == 1 else out / f"series-{number}")
+        where = out if len(suited) == 1 else out / f"series-{number}"
+        _run_series(chosen, paths, where, PROFILES[profile])
 
 
 def _unit_of(path: Path) -> str:
-    """Return the UID of what is judged together with a file: its series, or a recording alone."""
+    """Return the UID of what is judged together with a file: its series, or it alone."""
     keywords = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
     header = dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
-    alone = str(header.SOPClassUID).startswith(WAVEFORMS)
+    alone = is_judged_alone(str(header.SOPClassUID))
     return str(header.SOPInstanceUID if alone else header.SeriesInstanceUID)
 
 
-def _run_series(chosen: Pipeline, paths: Sequence[Path], folder: Path) -> None:
+def _run_series(
+    chosen: Pipeline, paths: Sequence[Path], folder: Path, roles: frozenset[Role]
+) -> None:
     from node.analyse import analyse
 
     identity = derived_uuid("run", _digest(paths), chosen.name, chosen.version).hex
@@ -175,6 +226,7 @@ def _run_series(chosen: Pipeline, paths: Sequence[Path], folder: Path) -> None:
         parameters=chosen.parameters,
         analysed_at=datetime.now(UTC).astimezone(),
         software_version=__version__,
+        roles=roles,
     )
     analysis = analyse(chosen, paths, work, folder)
     for role, path in analysis.files.items():
@@ -209,4 +261,4 @@ def _dicom_files(folder: Path) -> list[Path]:
     return found
 
 
-VERBS = (init, check, echo, send, pipelines, run)
+VERBS = (init, check, echo, verify, send, pipelines, run)

@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
 
-from node.errors import AssociationBroken, AssociationRejected, PeerRefused, PeerUnreachable
+from node.errors import (
+    AssociationBroken,
+    AssociationRejected,
+    ClassRefused,
+    PeerRefused,
+    PeerUnreachable,
+)
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pynetdicom.association import Association
-    from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION
+    from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_STORE, N_ACTION
+    from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
     from node.settings import DimseDestination, Settings
@@ -36,6 +43,8 @@ PAUSE_S = 1.0
 """A reactor thread that has not paused by then is blocked, ended, or the flag was lost."""
 
 
+TICK_S = 1.0
+
 RELEASE_S = 5.0
 """Without an answer to a release for this long, the association is aborted. Nothing is lost."""
 
@@ -46,13 +55,21 @@ def associate(
     destination: DimseDestination,
     contexts: Sequence[PresentationContext],
     handlers: Sequence[Any] = (),
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
     """Open an association with ``destination``; released at the end, aborted on an error.
+
+    Args:
+        settings: Of this node.
+        destination: Who is called.
+        contexts: What is proposed.
+        handlers: Of pynetdicom's events.
+        roles: Of SOP classes for which this node shall be the SCP (PS3.7 annex D.3.3.4).
 
     Raises:
         PeerUnreachable: No connection, no answer in time, or aborted.
         AssociationRejected: Rejected permanently.
-        PeerRefused: None of ``contexts`` was accepted.
+        ClassRefused: None of ``contexts`` was accepted.
     """
     calling = AE(ae_title=destination.calling_ae_title or settings.listen.ae_title)
     calling.implementation_class_uid = IMPLEMENTATION_CLASS_UID
@@ -69,6 +86,7 @@ def associate(
             ae_title=destination.ae_title,
             max_pdu=settings.listen.maximum_pdu_bytes,
             evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+            ext_neg=list(roles),
         )
     except OSError as error:  # the name of the host does not resolve
         raise _unreachable(settings, destination) from error
@@ -120,6 +138,52 @@ def exchange(
     return response
 
 
+def converse(  # noqa: PLR0913 - a request, and how long to wait for what
+    association: Association,
+    request: C_FIND | C_GET,
+    context_id: int,
+    *,
+    timeout_s: float,
+    received: Callable[[], int],
+    tick: Callable[[], None],
+) -> Iterator[tuple[int, Any]]:
+    """Send one request and yield every message that comes: (context ID, primitive), without end.
+
+    Args:
+        association: As for ``exchange``.
+        request: With its Message ID; many responses, or requests of the peer, may follow.
+        context_id: Of an accepted presentation context.
+        timeout_s: How long nothing may move.
+        received: Grows with the bytes of a message that is still on its way.
+        tick: Called at each message, and about once a second without; may raise.
+
+    Raises:
+        AssociationBroken: It ended, stalled, or brought nonsense.
+    """
+    _pause(association)
+    try:
+        if not association.is_established:
+            raise _broken(association.acceptor.ae_title)
+        association.dimse.send_msg(request, context_id)
+        moved_at, moved = time.monotonic(), received()
+        while True:
+            tick()
+            try:
+                answered_in, message = association.dimse.msg_queue.get(timeout=TICK_S)
+            except queue.Empty:
+                if received() == moved and time.monotonic() - moved_at > timeout_s:
+                    raise _stalled(association, timeout_s) from None
+                if received() == moved:
+                    continue
+            else:
+                if message is None or answered_in is None:
+                    raise _broken(association.acceptor.ae_title)
+                yield answered_in, message
+            moved_at, moved = time.monotonic(), received()
+    finally:
+        association._reactor_checkpoint.set()  # noqa: SLF001
+
+
 def _send_at_once(event: evt.Event) -> None:
     # Nagle's algorithm and the peer's delayed ACK would cost 40 ms in every exchange.
     transport = event.assoc.dul.socket
@@ -137,11 +201,15 @@ def _response(association: Association, timeout_s: float) -> Any:
             if unsent.qsize() < left:
                 left = unsent.qsize()
                 continue
-            raise AssociationBroken(
-                f"'{association.acceptor.ae_title}' stalled: nothing moved for {timeout_s:g} s.",
-                do="The node tries again by itself. If it stays, look at the peer's load, "
-                "or raise timeout_s of the destination.",
-            ) from None
+            raise _stalled(association, timeout_s) from None
+
+
+def _stalled(association: Association, timeout_s: float) -> AssociationBroken:
+    return AssociationBroken(
+        f"'{association.acceptor.ae_title}' stalled: nothing moved for {timeout_s:g} s.",
+        do="The node tries again by itself. If it stays, look at the peer's load, "
+        "or raise timeout_s of the destination.",
+    )
 
 
 def _pause(association: Association) -> None:
@@ -223,7 +291,7 @@ def _why_not(
             f"title '{_calling_ae(settings, destination)}' with this host's address.",
         )
     if association.rejected_contexts:
-        return PeerRefused(
+        return ClassRefused(
             f"{_address(settings, destination)} accepts none of the SOP classes that were offered.",
             do="Ask its administrator to accept them, then 'radnode retry'.",
         )

@@ -16,6 +16,7 @@ from pydicom.uid import UID
 
 from node.dimse.elements import MalformedDataSet, read_values
 from node.errors import RejectedInstance
+from node.profiles import SOP_CLASSES
 from node.uids import is_uid
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ MALFORMED = 0xC020
 MANUFACTURER = "radnode"
 """(0008,0070) of every object that this software makes."""
 
-MADE_MODALITIES = ("SEG", "SR")
-"""(0008,0060) of these objects. An image is never ours, whatever it says of its maker: it would be
-acknowledged and never analysed."""
+MADE_CLASSES = frozenset(SOP_CLASSES.values())
+"""Of these objects. An image of a scanner is never ours, whatever it says of its maker: it would
+be acknowledged and never analysed."""
 
 INFLATED_RATIO = 100
 INFLATED_BYTES = 512_000_000
@@ -178,7 +179,7 @@ def _identify(path: Path, data_offset: int, syntax: UID) -> Identity:
         study_uid=_legal(text.get(_STUDY, ""), "Study Instance UID", ILLEGAL_STUDY_UID),
         series_uid=_legal(text.get(_SERIES, ""), "Series Instance UID", ILLEGAL_SERIES_UID),
         modality=modality if _CODE_STRING.fullmatch(modality) else "",
-        made_here=text.get(_MANUFACTURER) == MANUFACTURER and modality in MADE_MODALITIES,
+        made_here=text.get(_MANUFACTURER) == MANUFACTURER and text.get(_SOP_CLASS) in MADE_CLASSES,
     )
 
 

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.dimse.association import associate, exchange
 from node.dimse.status import Verdict, meaning_of
-from node.errors import AssociationBroken, DeliveryError, PeerBusy, PeerRefused
+from node.errors import AssociationBroken, ClassRefused, DeliveryError, PeerBusy, PeerRefused
 from node.malformed import MALFORMED
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _store(
     }
     way = next((way for way in file.ways if way in accepted), None)
     if way is None:
-        return PeerRefused(
+        return ClassRefused(
             f"'{association.acceptor.ae_title}' does not accept SOP class "
             f"{file.sop_class_uid} in transfer syntax {file.transfer_syntax_uid}.",
             do="Ask its administrator to accept it, then 'radnode retry'.",

@@ -77,6 +77,11 @@ class DataSetFile:
     def flush(self) -> None:
         """Parts are not buffered."""
 
+    def keep(self) -> None:
+        """Leave the part where it is."""
+        self.part.close()
+        self._unanswered.discard(self.part)
+
     def close(self) -> None:
         """Remove the part, unless it was kept."""
         self.part.discard()

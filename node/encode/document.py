@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from highdicom import sr
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+from pydicom.uid import (
+    ChestCADSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+)
 
 from node.domain import Role
 from node.encode import identity
@@ -19,6 +24,9 @@ _DOCUMENTS = {
     str(EnhancedSRStorage): sr.EnhancedSR,
     str(ComprehensiveSRStorage): sr.ComprehensiveSR,
     str(Comprehensive3DSRStorage): sr.Comprehensive3DSR,
+    # highdicom has no class for it. Its modules are those of Comprehensive SR, with Enhanced
+    # General Equipment, all of which every result object states (PS3.3 tables A.35.3-1, A.35.6-1).
+    str(ChestCADSRStorage): sr.ComprehensiveSR,
 }
 
 
@@ -42,6 +50,7 @@ def encode_document(
     bare = Dataset()
     bare.update({item.tag: item for item in report.root if item.keyword != "ContentSequence"})
     bare.ContentSequence = []
+    predecessor = work.predecessor_of(role)
     document: Dataset = _DOCUMENTS[report.sop_class_uid](
         evidence=[identity.blank_identity(instance) for instance in (*instances, *made)],
         content=bare,
@@ -53,9 +62,10 @@ def encode_document(
         is_complete=report.complete,
         is_final=False,
         is_verified=False,
-        previous_versions=None if work.predecessor is None else [work.predecessor],
+        previous_versions=None if predecessor is None else [predecessor],
         specific_character_set="ISO_IR 192",
     )
+    document.SOPClassUID = report.sop_class_uid
     document.ContentSequence = report.root.ContentSequence
     if not report.complete:
         document.CompletionFlagDescription = "The study was not analysed."

@@ -13,6 +13,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.valuerep import PersonName
 
 from node.domain import Role
+from node.profiles import kind_of
 from sr_templates.codes import PROCESSING_ALGORITHM
 from sr_templates.items import concept
 from sr_templates.report import NOT_FOR_DIAGNOSIS
@@ -38,6 +39,24 @@ SERIES_NUMBER_OFFSET = {
     Role.REJECTION: 29000,
 }
 """Added to the source's series number, so that results stand behind the images."""
+
+_SERIES_WORDS = {
+    Role.SEG: "segmentation",
+    Role.LABELMAP: "segmentation",
+    Role.SR: "report",
+    Role.LABELMAP_SR: "report",
+    Role.COMPREHENSIVE_SR: "report",
+    Role.VIEWER_SR: "annotations",
+    Role.TEXT_SR: "report in words",
+    Role.CAD_SR: "CAD report",
+    Role.MAP: "map",
+    Role.GSPS: "graphics",
+    Role.KO: "key images",
+    Role.SC: "picture",
+    Role.PDF: "document",
+    Role.REJECTION: "rejected",
+}
+"""What the reader sees in the list of series, after the pipeline's title."""
 
 _TYPE_2 = (
     "PatientName",
@@ -124,7 +143,7 @@ def _as_text(value: Any) -> Any:
     return copied
 
 
-def stamp(result: Dataset, source: Dataset, work: Work, role: Role) -> None:
+def stamp(result: Dataset, source: Dataset, work: Work, role: str) -> None:
     """Give a result object its identity, its maker and its times.
 
     Overwrites everything that highdicom took from the clock or drew at random, so that the
@@ -136,8 +155,8 @@ def stamp(result: Dataset, source: Dataset, work: Work, role: Role) -> None:
         setattr(result, f"{event}Date", moment.strftime("%Y%m%d"))
         setattr(result, f"{event}Time", moment.strftime("%H%M%S.%f"))
     result.SpecificCharacterSet = "ISO_IR 192"
-    result.SeriesNumber = SERIES_NUMBER_OFFSET[role] + _series_number(source)
-    result.SeriesDescription = series_description(work.title)
+    result.SeriesNumber = _series_number_offset(role) + _series_number(source)
+    result.SeriesDescription = series_description(f"{work.title}: {_SERIES_WORDS[kind_of(role)]}")
     result.Manufacturer = MANUFACTURER
     result.ManufacturerModelName = work.pipeline[:64]
     result.DeviceSerialNumber = work.model.weights_sha256[:64]
@@ -166,6 +185,12 @@ def _algorithm(work: Work, moment: datetime) -> Dataset:
     equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
     equipment.ContributionDescription = f"{NOT_FOR_DIAGNOSIS} Trained on: {model.trained_on}"[:1024]
     return equipment
+
+
+def _series_number_offset(role: str) -> int:
+    """Return the offset of a role; maps after the first, ``map-2`` and so on, follow it."""
+    number = role.removeprefix(f"{kind_of(role)}-")
+    return SERIES_NUMBER_OFFSET[kind_of(role)] + (int(number) - 1 if number.isdigit() else 0)
 
 
 def _series_number(source: Dataset) -> int:

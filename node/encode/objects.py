@@ -1,141 +1,215 @@
-"""A result as the objects that go to the PACS: a segmentation if it outlines, and a report."""
+"""A result as the objects that go to the PACS, for all that its destinations ask for."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
+from node.domain import Role
+from node.encode.contradictions import TEMPLATES, contradictions
 from node.encode.document import encode_document
-from node.encode.segmentation import encode_segmentation
+from node.encode.key_objects import encode_key_objects, encode_rejection_note
+from node.encode.parametric_map import encode_parametric_map, map_role
+from node.encode.presentation import encode_presentation
+from node.encode.segmentation import can_be_labelmap, encode_segmentation
 from node.encode.work import Encoded, Work
 from node.errors import GateClosed
-from node.segmentation_gate import ML_PER_UNIT
 from pipelines.codes import VOLUME
-from pipelines.contract import Finding, Presence, Result, Segment, Study, Volume, Waveform
-from sr_templates import ecg_report, measurement_report
+from pipelines.contract import Waveform
+from sr_templates.chest_cad_report import chest_cad_report
 from sr_templates.could_not_look import could_not_look
-from sr_templates.report import SegmentReference, Subject
+from sr_templates.report import Report, SegmentReference, Subject
+from sr_templates.text_report import text_report
+from sr_templates.tree import walk
+from sr_templates.viewer_report import viewer_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pydicom import Dataset
 
     from node.load.source import Source
-
-TEMPLATES = {
-    "measurement_report": measurement_report.measurement_report,
-    "ecg_report": ecg_report.ecg_report,
-}
+    from pipelines.contract import Finding, Result, Segment
 
 
 def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
-    """Return the objects of a result, the segmentation before the report that refers to it.
+    """Return the objects of a result that ``work.roles`` asks for, none before what it refers to.
 
-    The same source, result and work give the same bytes. An empty segment is not stored; the
-    report says so.
+    The same source, result and work give the same bytes. The complete report is always among
+    them, and the segmentation it refers to. An empty segment is not stored; the report says so.
 
     Raises:
         GateClosed: The result contradicts itself or its source.
     """
-    problems = tuple(_contradictions(source, result, work))
+    problems = tuple(contradictions(source, result, work.report))
     if problems:
         raise GateClosed(problems)
-    outlined = tuple(segment for segment in result.segments if segment.mask.any())
-    made = [encode_segmentation(source, outlined, work)] if outlined else []
-    segments = {
-        segment.label: SegmentReference(SegmentationStorage, work.uid("seg"), number)
-        for number, segment in enumerate(outlined, start=1)
-    }
-    subject = Subject(
-        instances=source.instances,
-        study=source.study,
-        author=work.author,
-        tracking_uid=lambda label: work.uid(f"tracking-{label}"),
-        segments=segments,
-    )
-    report = TEMPLATES[work.report](subject, result)
-    document = encode_document(report, source.instances, tuple(made), work)
-    return (*(Encoded("seg", dataset) for dataset in made), Encoded("sr", document))
+    result = on_images(source, result)
+    return tuple(_objects(source, result, work))
 
 
 def encode_could_not_look(
     instances: tuple[Dataset, ...], reason: str, work: Work
 ) -> tuple[Encoded, ...]:
-    """Return the report that says why the study was not judged.
+    """Return the objects that say why the study was not judged.
 
     Args:
         instances: Headers of what was received, in any order; at least one.
         reason: A sentence for a radiologist, without anything of the patient.
         work: The job.
     """
+    # They draw with matplotlib, which takes a second to import.
+    from node.encode.pdf import encode_refusal_pdf  # noqa: PLC0415
+    from node.encode.picture import encode_refusal_picture  # noqa: PLC0415
+
     ordered = tuple(sorted(instances, key=lambda instance: str(instance.SOPInstanceUID)))
     report = could_not_look(work.author, reason, about_waveform=work.report == "ecg_report")
-    return (Encoded("sr", encode_document(report, ordered, (), work)),)
+    made = [Encoded(Role.SR, encode_document(report, ordered, (), work))]
+    if Role.SC in work.roles:
+        made.append(Encoded(Role.SC, encode_refusal_picture(ordered, reason, work)))
+    if Role.PDF in work.roles:
+        made.append(Encoded(Role.PDF, encode_refusal_pdf(ordered, reason, work)))
+    return tuple(made)
 
 
-def _contradictions(source: Source, result: Result, work: Work) -> Iterator[str]:
-    if work.report not in TEMPLATES:
-        yield f"The pipeline asks for the report {work.report!r}, which does not exist."
-    if work.report == "ecg_report" and isinstance(source.study, Volume):
-        yield "The pipeline asks for an ECG report, but the study is no waveform."
-    labels = [segment.label for segment in result.segments]
-    if len(set(labels)) < len(labels):
-        yield "Two segments have the same label."
-    for segment in result.segments:
-        yield from _segment_contradictions(source.study, segment)
-    outlined = {segment.label for segment in result.segments if segment.mask.any()}
-    for finding in result.findings:
-        name = finding.finding.meaning
-        if finding.segment is not None and finding.segment not in labels:
-            yield f"The finding {name!r} names a segment that the result does not have."
-        wrong = (*_wrong(source.study, finding), *_wrong_outline(finding, outlined))
-        yield from (f"The finding {name!r} {what}." for what in wrong)
+def on_images(source: Source, result: Result) -> Result:
+    """Return a result whose masks and maps lie on the source's own images.
 
-
-def _segment_contradictions(study: Study, segment: Segment) -> Iterator[str]:
-    label = segment.label
-    if not 0 < len(label) <= 64 or "|" in label or "\\" in label:
-        yield "A segment's label is empty, longer than 64 characters, or has | or \\ in it."
-    if isinstance(study, Waveform):
-        yield f"The segment {label!r} outlines a waveform."
-    elif segment.mask.shape != study.shape:
-        yield f"The mask of {label!r} has shape {segment.mask.shape}, not {study.shape}."
-
-
-def _wrong(study: Study, finding: Finding) -> Iterator[str]:
-    if finding.confidence is not None and not 0.0 <= finding.confidence <= 1.0:
-        yield "has a confidence that is not within 0 and 1"
-    if not all(math.isfinite(measurement.value) for measurement in finding.measurements):
-        yield "has a measurement that is not a finite number"
-    if finding.laterality is not None and finding.site is None:
-        yield "has a side, but no site"
-    channels = (
-        {
-            (group.number, channel)
-            for group in study.groups
-            for channel in range(1, len(group.channels) + 1)
-        }
-        if isinstance(study, Waveform)
-        else set()
+    They differ from the volume's slices where that was straightened. What lies beside the images
+    cannot be stored: a volume then tells of what is.
+    """
+    if not source.shifts_px:
+        return result
+    segments = tuple(replace(one, mask=source.on_images(one.mask)) for one in result.segments)
+    kept = {
+        before.label: float(after.mask.sum()) / max(float(before.mask.sum()), 1.0)
+        for before, after in zip(result.segments, segments, strict=True)
+    }
+    return replace(
+        result,
+        segments=segments,
+        maps=tuple(replace(one, values=source.on_images(one.values)) for one in result.maps),
+        findings=tuple(_restated(one, kept.get(one.segment or "", 1.0)) for one in result.findings),
     )
-    if not {(span.group, span.channel) for span in finding.spans} <= channels:
-        yield "is in a channel that the study does not have"
 
 
-def _wrong_outline(finding: Finding, outlined: set[str]) -> Iterator[str]:
-    """Hold a finding against its mask; ``outlined`` are the labels of segments with a voxel."""
-    if finding.presence is Presence.PRESENT and finding.segment not in (None, *outlined):
-        yield "is present, but its segment is empty"
-    if finding.presence is Presence.ABSENT and finding.segment in outlined:
-        yield "is absent, but its segment is not empty"
-    for measurement in finding.measurements:
-        if (measurement.name.value, measurement.name.scheme) == (VOLUME.value, VOLUME.scheme):
-            if measurement.unit not in ML_PER_UNIT:
-                yield f"has a volume in {measurement.unit!r}, which is no unit of volume"
-            if measurement.value < 0.0:
-                yield "has a negative volume"
-            if measurement.value > 0.0 and finding.segment not in outlined:
-                yield "has a volume, but nothing is outlined"
+def _restated(finding: Finding, kept: float) -> Finding:
+    return replace(
+        finding,
+        measurements=tuple(
+            replace(one, value=one.value * kept) if one.name == VOLUME else one
+            for one in finding.measurements
+        ),
+    )
+
+
+def _objects(source: Source, result: Result, work: Work) -> Iterator[Encoded]:
+    outlined = tuple(segment for segment in result.segments if segment.mask.any())
+    segmentations = dict(_segmentations(source, outlined, result.findings, work))
+    maps = dict(_maps(source, result, work))
+    for role, dataset in (*segmentations.items(), *maps.items()):
+        yield Encoded(role, dataset)
+    subjects = {
+        role: _subject(source, work, outlined, segmentation)
+        for role, segmentation in segmentations.items()
+    }
+    bare = _subject(source, work, (), None)
+    for role, report in _complete_reports(subjects, bare, result, work):
+        refers_to = segmentations.get(Role.LABELMAP if role == Role.LABELMAP_SR else Role.SEG)
+        made = (*(() if refers_to is None else (refers_to,)), *maps.values())
+        yield Encoded(role, encode_document(report, source.instances, made, work, role))
+    for role, template in _SHORTER_REPORTS.items():
+        shorter = template(bare, result) if role in work.roles else None
+        if shorter is not None:
+            yield Encoded(role, encode_document(shorter, source.instances, (), work, role))
+    yield from _for_viewers(source, result, work)
+    if Role.REJECTION in work.roles and work.superseded:
+        rejected = tuple(work.superseded.values())
+        note = encode_rejection_note(source.instances, rejected, work)
+        yield Encoded(Role.REJECTION, note)
+
+
+def _segmentations(
+    source: Source, outlined: tuple[Segment, ...], findings: tuple[Finding, ...], work: Work
+) -> Iterator[tuple[Role, Dataset]]:
+    if outlined:
+        yield Role.SEG, encode_segmentation(source, outlined, work, Role.SEG, findings)
+        if Role.LABELMAP in work.roles and can_be_labelmap(outlined):
+            label_map = encode_segmentation(source, outlined, work, Role.LABELMAP, findings)
+            yield Role.LABELMAP, label_map
+
+
+def _maps(source: Source, result: Result, work: Work) -> Iterator[tuple[str, Dataset]]:
+    for number, one in enumerate(result.maps if Role.MAP in work.roles else (), start=1):
+        dataset = encode_parametric_map(source, one, number, work)
+        if dataset is not None:
+            yield map_role(number), dataset
+
+
+def _subject(
+    source: Source, work: Work, outlined: tuple[Segment, ...], segmentation: Dataset | None
+) -> Subject:
+    """Return what a report is about, and where its outlines are stored, if it may refer to them."""
+    tracking = {segment.label: work.tracking_uid(segment) for segment in outlined}
+    return Subject(
+        instances=source.instances,
+        study=source.study,
+        author=work.author,
+        tracking_uid=lambda label: tracking.get(label) or work.uid(f"tracking-{label}"),
+        segments={}
+        if segmentation is None
+        else {
+            segment.label: SegmentReference(
+                str(segmentation.SOPClassUID), str(segmentation.SOPInstanceUID), number
+            )
+            for number, segment in enumerate(outlined, start=1)
+        },
+        frame_numbers=source.frame_numbers,
+    )
+
+
+def _complete_reports(
+    subjects: Mapping[Role, Subject], bare: Subject, result: Result, work: Work
+) -> Iterator[tuple[Role, Report]]:
+    template = TEMPLATES[work.report]
+    subject = subjects.get(Role.SEG, bare)
+    report = template(subject, result)
+    yield Role.SR, report
+    if Role.LABELMAP in subjects:
+        yield Role.LABELMAP_SR, template(subjects[Role.LABELMAP], result)
+    if Role.COMPREHENSIVE_SR in work.roles and report.sop_class_uid == Comprehensive3DSRStorage:
+        root = template(subject, result).root
+        if not any(item.get("ValueType") == "SCOORD3D" for item in walk(root)):
+            yield Role.COMPREHENSIVE_SR, Report(ComprehensiveSRStorage, root)
+
+
+def _cad_report(subject: Subject, result: Result) -> Report | None:
+    return None if isinstance(subject.study, Waveform) else chest_cad_report(subject, result)
+
+
+_SHORTER_REPORTS: Mapping[Role, Callable[[Subject, Result], Report | None]] = {
+    Role.VIEWER_SR: viewer_report,
+    Role.TEXT_SR: text_report,
+    Role.CAD_SR: _cad_report,
+}
+"""Reports that refer to nothing but the source."""
+
+
+def _for_viewers(source: Source, result: Result, work: Work) -> Iterator[Encoded]:
+    """Yield what a viewer draws or shows that knows neither segmentations nor reports."""
+    # Some draw with matplotlib, which takes a second to import.
+    from node.encode.pdf import encode_pdf  # noqa: PLC0415
+    from node.encode.picture import encode_picture  # noqa: PLC0415
+
+    encoders: dict[Role, Callable[[Source, Result, Work], Dataset | None]] = {
+        Role.GSPS: encode_presentation,
+        Role.KO: encode_key_objects,
+        Role.SC: encode_picture,
+        Role.PDF: encode_pdf,
+    }
+    for role, encoder in encoders.items():
+        dataset = encoder(source, result, work) if role in work.roles else None
+        if dataset is not None:
+            yield Encoded(role, dataset)

@@ -1,4 +1,4 @@
-"""Outlines as a DICOM Segmentation (PS3.3 A.51) on the grid of the images analysed.
+"""Outlines as a DICOM Segmentation (PS3.3 A.51, A.101) on the images analysed.
 
 BINARY, because every viewer and PACS tried shows it; fractional values and label maps are
 refused or coloured wrongly by some. All frames are written, empty ones too, because viewers
@@ -8,163 +8,173 @@ grow by gigabytes, and empty frames are left out.
 
 from __future__ import annotations
 
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import highdicom as hd
 import numpy as np
 from pydicom import Dataset
+from pydicom.uid import UID, SegmentationStorage
 
 from node.domain import Role
-from node.encode import identity
-from pipelines.contract import Segment, Volume
-from sr_templates import codes
-from sr_templates.items import concept
+from node.encode import bits, identity, planes
+from node.encode.frames import Frame, set_frames
+from node.encode.segments import describe
+from node.errors import GateClosed
+from pipelines.contract import Volume, Waveform
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from node.encode.work import Work
     from node.load.source import Source
+    from pipelines.contract import Finding, Segment
+
+LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""PS3.6 table A-1; not in pydicom 3.0."""
 
 DENSE_FRAMES = 4000
 
+_LARGEST_8_BIT = 255
 
-def encode_segmentation(source: Source, segments: tuple[Segment, ...], work: Work) -> Dataset:
-    """Return one Segmentation of all ``segments``, which are not empty; numbers count from 1.
+
+def can_be_labelmap(segments: tuple[Segment, ...]) -> bool:
+    """Say whether each voxel belongs to at most one segment, so that one number tells which."""
+    masks = [segment.mask for segment in segments]
+    return not bits.overlap(masks, bits.voxels(masks))
+
+
+def encode_segmentation(
+    source: Source,
+    segments: tuple[Segment, ...],
+    work: Work,
+    role: Role = Role.SEG,
+    findings: tuple[Finding, ...] = (),
+) -> Dataset:
+    """Return one Segmentation of all ``segments``; numbers count from 1.
 
     Args:
-        source: Its study is a volume.
-        segments: Masks on the volume's grid.
+        source: Its study is a volume or images.
+        segments: At least one, none empty; masks on the source's own images, in its order.
         work: The job.
+        role: SEG, or LABELMAP for a Label Map Segmentation. That has no item for background,
+            which would shift every colour in OHIF; Pixel Padding Value tells (PS3.3 C.8.20.2).
+        findings: Of the result; a segment lies where the finding that it outlines does.
 
     Raises:
-        TypeError: The study is not a volume.
+        TypeError: The study is a waveform.
+        GateClosed: Segments overlap in what shall become a label map.
     """
-    if not isinstance(source.study, Volume):
-        raise TypeError("Segments outline a volume; got a waveform.")
-    masks = np.stack([segment.mask for segment in segments], axis=-1).astype(np.uint8)
-    measures = _pixel_measures(source)
-    dataset = hd.seg.Segmentation(
-        source_images=_slices(source, measures),
-        pixel_array=masks,
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[
-            _description(number, segment, work) for number, segment in enumerate(segments, start=1)
-        ],
-        series_instance_uid=work.uid("seg-series"),
-        series_number=1,
-        sop_instance_uid=work.uid("seg"),
-        instance_number=1,
-        manufacturer=identity.MANUFACTURER,
-        manufacturer_model_name=work.pipeline[:64],
-        software_versions=work.software_version[:64],
-        device_serial_number=work.model.weights_sha256[:64],
-        pixel_measures=measures,
-        omit_empty_frames=masks.shape[0] * len(segments) > DENSE_FRAMES,
-        content_label="AI_SEGMENTATION",
-        content_description=NOT_FOR_DIAGNOSIS,
-        specific_character_set="ISO_IR 192",
-    )
-    if source.frame_numbers:
-        _refer_to_frames(dataset, source.frame_numbers)
-    dataset.ContentCreatorName = ""  # nobody; type 2
-    identity.stamp(dataset, source.instances[0], work, Role.SEG)
-    organisation = work.uid("seg-dimensions")
-    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = organisation
-    for index in dataset.DimensionIndexSequence:
-        index.DimensionOrganizationUID = organisation
-    return dataset
-
-
-def _slices(source: Source, measures: Any) -> list[Dataset]:
-    """Return a header for each slice, or one whose frames are the slices in order.
-
-    A multi-frame source lists its frames in any order and may hold others. Orientation and
-    spacing are stated once for all: they may differ from slice to slice in their last digit or
-    stand with each frame, and highdicom wants them alike and shared.
-    """
-    headers = [identity.blank_identity(instance) for instance in source.instances]
-    if not source.frame_numbers:
-        orientation = headers[0].ImageOrientationPatient
-        for header in headers:
-            _put(header, "ImageOrientationPatient", orientation)
-            for keyword in ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"):
-                _put(header, keyword, measures[0][keyword].value)
-        return headers
-    (header,) = headers
-    shared = Dataset()
-    shared.update(header.SharedFunctionalGroupsSequence[0])
-    frames = [
-        header.PerFrameFunctionalGroupsSequence[number - 1] for number in source.frame_numbers
+    if isinstance(source.study, Waveform):
+        raise TypeError("Segments outline images; got a waveform.")
+    masks = [segment.mask for segment in segments]
+    counts = bits.voxels(masks)
+    overlap = bits.overlap(masks, counts)
+    result = _header(source, work, role)
+    result.SegmentSequence = [
+        describe(number, segment, findings, work) for number, segment in enumerate(segments, 1)
     ]
-    orientation = shared.get("PlaneOrientationSequence") or frames[0].PlaneOrientationSequence
-    _put(shared, "PlaneOrientationSequence", orientation)
-    _put(shared, "PixelMeasuresSequence", measures)
-    _put(header, "SharedFunctionalGroupsSequence", [shared])
-    _put(header, "PerFrameFunctionalGroupsSequence", frames)
-    _put(header, "NumberOfFrames", len(frames))
-    return headers
+    result.SegmentsOverlap = "YES" if overlap else "NO"
+    if role is not Role.LABELMAP:
+        frames = _binary_frames(source, counts)
+        _set_bits(result, masks, counts, frames)
+    elif overlap:
+        raise GateClosed(("The segments overlap: one label map cannot hold them.",))
+    else:
+        frames = _labelmap_frames(source)
+        _set_labels(result, masks, counts, frames)
+    set_frames(result, source, frames, work.uid(f"{role}-dimensions"))
+    if _is_stack(source, frames):
+        result.DimensionOrganizationType = "3D"
+    identity.stamp(result, source.instances[0], work, role)
+    return result
 
 
-def _put(header: Dataset, keyword: str, value: Any) -> None:
-    """Set an attribute of a copy that shares its elements with the original."""
-    if keyword in header:
-        del header[keyword]
-    setattr(header, keyword, value)
+def _header(source: Source, work: Work, role: Role) -> Dataset:
+    first = source.instances[0]
+    result = Dataset()
+    labelmap = role is Role.LABELMAP
+    result.SOPClassUID = LABEL_MAP_SEGMENTATION_STORAGE if labelmap else SegmentationStorage
+    result.SOPInstanceUID = work.uid(role)
+    result.SeriesInstanceUID = work.uid(f"{role}-series")
+    result.InstanceNumber = 1
+    result.Modality = "SEG"
+    result.ImageType = ["DERIVED", "PRIMARY"]
+    result.ContentLabel = "AI_SEGMENTATION"
+    result.ContentDescription = NOT_FOR_DIAGNOSIS
+    result.ContentCreatorName = ""  # nobody; type 2
+    result.SegmentationType = "LABELMAP" if labelmap else "BINARY"
+    result.LossyImageCompression = first.get("LossyImageCompression") or "00"
+    if result.LossyImageCompression == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if keyword in first:
+                setattr(result, keyword, first[keyword].value)
+    planes.set_references(result, source)
+    planes.set_frame_of_reference(result, source)
+    result.SharedFunctionalGroupsSequence = [planes.shared_groups(source)]
+    return result
 
 
-def _refer_to_frames(dataset: Dataset, frame_numbers: tuple[int, ...]) -> None:
-    """Turn references to slice ``k`` into references to the frame that it is in the source."""
-    for frame in dataset.PerFrameFunctionalGroupsSequence:
-        # highdicom gives the frames of all segments in one slice the very same item.
-        frame.DerivationImageSequence = deepcopy(frame.DerivationImageSequence)
-        for derivation in frame.DerivationImageSequence:
-            for image in derivation.SourceImageSequence:
-                image.ReferencedFrameNumber = frame_numbers[int(image.ReferencedFrameNumber) - 1]
+def _binary_frames(source: Source, counts: bits.Counts) -> list[Frame]:
+    """Return a frame for each segment on each image, or where there is anything if they are many.
+
+    The segment counts first: its frames follow each other.
+    """
+    sparse = counts.size > DENSE_FRAMES
+    images = [k for k in planes.order(source) if not sparse or counts[:, k].any()]
+    return [
+        Frame(k, place, number)
+        for number, own in enumerate(counts, start=1)
+        for place, k in enumerate(images, start=1)
+        if not sparse or own[k]
+    ]
 
 
-def _pixel_measures(source: Source) -> Any:
-    """Return the spacing, with the distance between slices, without which volume is guesswork."""
-    slice_mm, row_mm, column_mm = source.study.grid.spacing_mm  # type: ignore[union-attr]
-    return hd.PixelMeasuresSequence(
-        pixel_spacing=(row_mm, column_mm),
-        slice_thickness=_slice_thickness(source.instances[0]) or slice_mm,
-        spacing_between_slices=slice_mm,
+def _labelmap_frames(source: Source) -> list[Frame]:
+    return [Frame(k, place, None) for place, k in enumerate(planes.order(source), start=1)]
+
+
+def _set_bits(
+    result: Dataset, masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
+) -> None:
+    _, rows, columns = masks[0].shape
+    pixels = bits.packed(
+        [
+            masks[number - 1][k] if counts[number - 1, k] else None
+            for k, _, number in frames
+            if number is not None
+        ],
+        rows * columns,
     )
+    _set_pixels(result, pixels, (rows, columns), bits_allocated=1)
 
 
-def _slice_thickness(instance: Dataset) -> float | None:
-    shared = instance.get("SharedFunctionalGroupsSequence") or ()
-    frames = instance.get("PerFrameFunctionalGroupsSequence") or ()
-    for groups in (*shared, *frames[:1]):
-        for measures in groups.get("PixelMeasuresSequence") or ():
-            if measures.get("SliceThickness"):
-                return float(measures.SliceThickness)
-    thickness = instance.get("SliceThickness")
-    return float(thickness) if thickness else None
+def _set_labels(
+    result: Dataset, masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
+) -> None:
+    _, rows, columns = masks[0].shape
+    dtype = np.uint8 if len(masks) <= _LARGEST_8_BIT else np.uint16
+    pixels = bits.labelled(masks, counts, [frame.image for frame in frames], dtype)
+    _set_pixels(result, pixels, (rows, columns), bits_allocated=8 * np.dtype(dtype).itemsize)
+    result.add_new("PixelPaddingValue", "US", 0)
 
 
-def _description(number: int, segment: Segment, work: Work) -> Any:
-    model = work.model
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=model.name[:64],
-        family=concept(codes.ARTIFICIAL_INTELLIGENCE),
-        version=model.version[:64],
-        source=model.maker[:64],
-        parameters={
-            "pipeline": f"{work.pipeline} {work.pipeline_version}",
-            "weights_sha256": model.weights_sha256,
-            **{name: work.parameters[name] for name in sorted(work.parameters)},
-        },
-    )
-    return hd.seg.SegmentDescription(
-        segment_number=number,
-        segment_label=segment.label,
-        segmented_property_category=concept(segment.category),
-        segmented_property_type=concept(segment.property),
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=algorithm,
-        tracking_uid=work.tracking_uid(segment),
-        tracking_id=segment.label,
-        display_color=hd.color.CIELabColor.from_rgb(*segment.color),
-    )
+def _set_pixels(
+    result: Dataset, pixels: bytes, shape: tuple[int, int], bits_allocated: int
+) -> None:
+    result.Rows, result.Columns = shape
+    result.SamplesPerPixel = 1
+    result.PhotometricInterpretation = "MONOCHROME2"
+    result.PresentationLUTShape = "IDENTITY"
+    result.BitsAllocated = result.BitsStored = bits_allocated
+    result.HighBit = bits_allocated - 1
+    result.PixelRepresentation = 0
+    result.add_new("PixelData", "OW" if bits_allocated > 8 else "OB", pixels)
+
+
+def _is_stack(source: Source, frames: Sequence[Frame]) -> bool:
+    """Say whether the frames lie behind each other at one distance (PS3.3 C.7.6.17.3)."""
+    if source.shifts_px or not isinstance(source.study, Volume):
+        return False
+    steps = {later.image - earlier.image for earlier, later in pairwise(frames)}
+    return steps in ({1}, {-1}) and len({frame.segment for frame in frames}) == 1

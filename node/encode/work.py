@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from node.domain import Role
@@ -36,8 +36,7 @@ class Work:
             source states an offset from UTC.
         software_version: Of this node.
         roles: Which objects to make, apart from ``sr``, which is always made.
-        predecessor: The report that this one supersedes.
-        superseded: Headers of all objects of the result that this one supersedes.
+        superseded: Role -> header, of the objects of the result that this one supersedes.
     """
 
     job_id: str
@@ -51,12 +50,15 @@ class Work:
     analysed_at: datetime
     software_version: str
     roles: frozenset[Role] = frozenset({Role.SEG, Role.SR})
-    predecessor: Dataset | None = None
-    superseded: tuple[Dataset, ...] = ()
+    superseded: Mapping[str, Dataset] = field(default_factory=dict)
 
     def uid(self, role: str) -> str:
         """Return the UID of one role: ``sr``, ``sr-series``, ``seg``, ``tracking-LABEL``."""
         return derived_uid(*self.uid_parts, role)
+
+    def predecessor_of(self, role: Role) -> Dataset | None:
+        """Return the report that one of this role supersedes."""
+        return self.superseded.get(role) or self.superseded.get(Role.SR)
 
     def tracking_uid(self, segment: Segment) -> str:
         """Return the UID a segment is tracked by: an earlier study's, or its own."""

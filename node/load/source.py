@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.filereader import read_partial
 
 from node.errors import UnreadableSeries
+from node.load.kinds import is_judged_alone, is_waveform
 from node.malformed import MALFORMED
 from pipelines.contract import CouldNotLook
 
@@ -22,11 +25,10 @@ if TYPE_CHECKING:
 _BULK = 0x54000000
 """Waveforms (5400), spectra (5600) and pixels (7FE0) follow; what describes them comes before."""
 
-_WAVEFORMS = "1.2.840.10008.5.1.4.1.1.9."
-"""The root of all waveform storage SOP classes (PS3.4 table B.5-1)."""
-
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 """Without which no report can refer to an instance."""
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 DAMAGED = "A file of the series is damaged: it cannot be read as DICOM."
 
@@ -49,6 +51,26 @@ class Source:
     instances: tuple[Dataset, ...]
     frame_numbers: tuple[int, ...] = ()
     shifts_px: tuple[tuple[float, float], ...] = ()
+
+    def on_images(self, values: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+        """Return a mask or map of the study as it lies on the images that it was made of.
+
+        Args:
+            values: Shape of the study.
+
+        Returns:
+            Shape (images, rows, columns): each image's own values, moved back by the nearest
+            whole pixel; ``values`` itself where nothing was moved.
+        """
+        if not self.shifts_px:
+            return values
+        rows, columns = int(self.instances[0].Rows), int(self.instances[0].Columns)
+        return np.stack(
+            [
+                plane[round(down) : round(down) + rows, round(right) : round(right) + columns]
+                for plane, (down, right) in zip(values, self.shifts_px, strict=True)
+            ]
+        )
 
 
 def read_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
@@ -90,9 +112,11 @@ def load(paths: Sequence[Path]) -> Source:
     """Read the files of one series, in any order.
 
     Raises:
-        CouldNotLook: They are neither a regular volume nor one waveform; the reason says why.
+        CouldNotLook: They are neither a regular volume nor one waveform, radiograph or clip; the
+            reason says why.
     """
-    # Both readers need this module's Source.
+    # The readers need this module's Source.
+    from node.load.images import load_images  # noqa: PLC0415
     from node.load.volume import load_volume  # noqa: PLC0415
     from node.load.waveform import load_waveform  # noqa: PLC0415
 
@@ -102,10 +126,13 @@ def load(paths: Sequence[Path]) -> Source:
         raise CouldNotLook(DAMAGED) from error
     if not all(map(_is_whole, datasets)):
         raise CouldNotLook(DAMAGED)
-    if not any(str(dataset.SOPClassUID).startswith(_WAVEFORMS) for dataset in datasets):
+    alone = [one for one in datasets if is_judged_alone(str(one.SOPClassUID))]
+    if not alone:
         return load_volume(datasets)
+    recording = is_waveform(str(alone[0].SOPClassUID))
     if len(datasets) > 1:
+        expected = "waveform recording" if recording else "image or clip"
         raise CouldNotLook(
-            f"The series holds {len(datasets)} objects where one waveform recording was expected."
+            f"The series holds {len(datasets)} objects where one {expected} was expected."
         )
-    return load_waveform(datasets[0])
+    return load_waveform(alone[0]) if recording else load_images(alone[0])

@@ -17,7 +17,13 @@ from pydicom.uid import (
 )
 
 from node.load.headers import groups, plane, rescale, technical_attributes
-from node.load.pixels import padding_range, require_decodable, stored_frames
+from node.load.pixels import (
+    GREY,
+    drop_pixels,
+    padding_range,
+    require_decodable,
+    stored_frames,
+)
 from node.load.source import Source
 from pipelines.contract import CouldNotLook, Volume
 from pipelines.geometry import Plane, stack
@@ -34,7 +40,6 @@ _MULTI_FRAME = (
     LegacyConvertedEnhancedCTImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
 )
-_BULK_GROUP = 0x7FE0
 
 FloatVoxels = npt.NDArray[np.float32]
 
@@ -49,7 +54,9 @@ def load_volume(datasets: Sequence[Dataset]) -> Source:
     """Stack the images of one series, given in any order, by their position in the patient.
 
     File names and instance numbers play no part. The pixel data of each data set are dropped as
-    soon as they are decoded, so that no series is in memory twice.
+    soon as they are decoded, so that no series is in memory twice. Sheared slices are moved onto
+    a straight grid; the attributes of the volume then say so (Gantry/Detector Tilt, as measured
+    where the header has none).
 
     Args:
         datasets: Whole data sets with file meta information; they lose their pixel data.
@@ -60,15 +67,21 @@ def load_volume(datasets: Sequence[Dataset]) -> Source:
     _require_one_series(datasets)
     for dataset in datasets:
         require_decodable(dataset)
+        _require_plain_grey(dataset)
     frames = [frame for dataset in datasets for frame in _frames(dataset)]
-    grid, order = stack([frame.plane for frame in frames])
+    grid, order, shifts_px, tilt_degrees = stack([frame.plane for frame in frames])
     attributes = technical_attributes(list(groups(datasets[0], 0)))
+    if shifts_px:
+        attributes.setdefault("GantryDetectorTilt", f"{tilt_degrees:.1f}")
     voxels = np.empty(grid.shape, dtype=np.float32)
-    _fill(voxels, datasets, frames, slices=np.argsort(order))
+    rows, columns = frames[0].plane.shape
+    _fill(voxels[:, :rows, :columns], datasets, frames, slices=np.argsort(order))
+    _straighten(voxels, (rows, columns), shifts_px)
     study = Volume(voxels, grid, attributes)
     if len(datasets) == 1:
-        return Source(study, tuple(datasets), tuple(index + 1 for index in order))
-    return Source(study, tuple(datasets[index] for index in order))
+        numbers = tuple(index + 1 for index in order)
+        return Source(study, tuple(datasets), numbers, shifts_px)
+    return Source(study, tuple(datasets[index] for index in order), shifts_px=shifts_px)
 
 
 def _require_one_series(datasets: Sequence[Dataset]) -> None:
@@ -95,6 +108,19 @@ def _require_one_series(datasets: Sequence[Dataset]) -> None:
         raise CouldNotLook(
             "The images have no common frame of reference, so that their positions cannot be "
             "compared."
+        )
+
+
+def _require_plain_grey(dataset: Dataset) -> None:
+    photometric = str(dataset.get("PhotometricInterpretation", "missing"))
+    if photometric not in GREY or dataset.get("SamplesPerPixel", 1) != 1:
+        raise CouldNotLook(
+            f"The images hold colours, not grey values (photometric interpretation {photometric})."
+        )
+    if "ModalityLUTSequence" in dataset:
+        raise CouldNotLook(
+            "The images map their values by a table (Modality LUT), which CT and MR images "
+            "must not have."
         )
 
 
@@ -149,8 +175,31 @@ def _fill(
                 if padded.any():
                     padding.append((position, padded))
             number += 1
-        for element in list(dataset.group_dataset(_BULK_GROUP)):
-            del dataset[element.tag]
+        drop_pixels(dataset)
     if np.isfinite(darkest):
         for position, padded in padding:
             voxels[position][padded] = darkest
+
+
+def _straighten(
+    voxels: FloatVoxels, shape: tuple[int, int], shifts_px: Sequence[tuple[float, float]]
+) -> None:
+    """Move the image in the corner of each slice to its place, interpolating linearly.
+
+    What lies beside the image takes the darkest value of all, as the outside of the body has it.
+
+    Args:
+        voxels: Changed in place.
+        shape: Rows and columns of the images.
+        shifts_px: Of each image along rows and columns; none where there is nothing to do.
+    """
+    rows, columns = shape
+    outside = voxels[:, :rows, :columns].min() if shifts_px else 0.0
+    for number, (down, right) in enumerate(shifts_px):
+        image = np.pad(voxels[number, :rows, :columns], 1, constant_values=outside)
+        image = image[1:] + (down % 1.0) * (image[:-1] - image[1:])
+        image = image[:, 1:] + (right % 1.0) * (image[:, :-1] - image[:, 1:])
+        row, column = int(down), int(right)
+        place = voxels[number, row : row + rows + 1, column : column + columns + 1]
+        voxels[number] = outside
+        place[...] = image[: place.shape[0], : place.shape[1]]

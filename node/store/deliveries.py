@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, exists, func, select, update
 
 from node.clock import LONGEST_WAIT_S, database_now, is_due
-from node.domain import Artifact, DeliveryState, DueDelivery
+from node.domain import Artifact, DeliveryState, DueDelivery, Role
 from node.store import events
 from node.store.statements import insert_if_new
-from node.store.tables import artifact, delivery
+from node.store.tables import artifact, delivery, job
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -53,20 +53,22 @@ def is_own(db: Connection, sop_instance_uid: str) -> bool:
     return db.execute(found).one_or_none() is not None
 
 
-def plan_deliveries(db: Connection, made: Sequence[Artifact], send_to: Sequence[str]) -> None:
-    """Note where the objects of a job go. In the transaction that completes the job."""
+def plan_deliveries(db: Connection, made: Sequence[Artifact], destination: str) -> None:
+    """Note that these objects of a job go to ``destination``.
+
+    In the transaction that completes the job, or that decides on other objects instead.
+    """
     for one in made:
-        for destination in send_to:
-            row = {
-                "sop_instance_uid": one.sop_instance_uid,
-                "destination": destination,
-                "study_uid": one.study_uid,
-                "state": DeliveryState.PENDING.value,
-                "attempts": 0,
-                "next_attempt_at": database_now(),
-                "planned_at": database_now(),
-            }
-            insert_if_new(db, delivery, row)
+        row = {
+            "sop_instance_uid": one.sop_instance_uid,
+            "destination": destination,
+            "study_uid": one.study_uid,
+            "state": DeliveryState.PENDING.value,
+            "attempts": 0,
+            "next_attempt_at": database_now(),
+            "planned_at": database_now(),
+        }
+        insert_if_new(db, delivery, row)
 
 
 # --- sending ---------------------------------------------------------------------------------
@@ -140,6 +142,7 @@ def claim_due(
             artifact.c.sop_class_uid,
             artifact.c.study_uid,
             delivery.c.destination,
+            artifact.c.role,
             artifact.c.path,
             artifact.c.digest,
             delivery.c.attempts,
@@ -234,6 +237,71 @@ def mark_refused(  # noqa: PLR0913 - what the person who decides must know
     ).scalar_one_or_none()
     if study_uid is not None:
         events.record(db, "refused", study_uid=study_uid, subject=destination, detail=what)
+
+
+def fall_back(
+    db: Connection, refused: DueDelivery, withdrawn: Collection[str], instead: Collection[str]
+) -> bool:
+    """Send other objects of the same result; False if there are none, and nothing is changed.
+
+    Args:
+        db: In one transaction, so that a destination never gets both or neither.
+        refused: Its SOP class is not known at its destination.
+        withdrawn: Roles that are not sent there any more.
+        instead: Roles that are.
+    """
+    job_id = select(artifact.c.job_id).where(
+        artifact.c.sop_instance_uid == refused.sop_instance_uid
+    )
+    of_job = artifacts_of(db, db.execute(job_id).scalar_one())
+    others = [one for one in of_job if one.role in instead]
+    if not others:
+        return False
+    uids = [one.sop_instance_uid for one in of_job if one.role in withdrawn]
+    names = ", ".join(one.role for one in others)
+    db.execute(
+        update(delivery)
+        .where(among(uids, refused.destination), delivery.c.state == DeliveryState.PENDING)
+        .values(
+            state=DeliveryState.CANCELED.value,
+            what=f"The destination does not know this kind of object: {names} went instead.",
+        )
+    )
+    plan_deliveries(db, others, refused.destination)
+    events.record(
+        db,
+        "fell_back",
+        study_uid=refused.study_uid,
+        subject=refused.destination,
+        detail=f"{refused.role} is not accepted: {names} instead",
+    )
+    return True
+
+
+def plan_rejection(db: Connection, sop_instance_uid: str, destination: str) -> None:
+    """Let the rejection note of a result follow it, if it has one.
+
+    Only when the destination has accepted all else of the result, and holds something of the
+    one that is rejected: an earlier result must not disappear before a later one is there.
+    """
+    job_id = db.execute(
+        select(artifact.c.job_id).where(artifact.c.sop_instance_uid == sop_instance_uid)
+    ).scalar_one()
+    of_job = artifacts_of(db, job_id)
+    notes = [one for one in of_job if one.role == Role.REJECTION]
+    waits = (DeliveryState.PENDING.value, DeliveryState.REFUSED.value)
+    waiting = exists().where(
+        among([one.sop_instance_uid for one in of_job], destination), delivery.c.state.in_(waits)
+    )
+    rejected = exists().where(
+        job.c.id == job_id,
+        artifact.c.job_id == job.c.supersedes,
+        delivery.c.sop_instance_uid == artifact.c.sop_instance_uid,
+        delivery.c.destination == destination,
+        delivery.c.state.in_([DeliveryState.SENT.value, DeliveryState.COMMITTED.value]),
+    )
+    if notes and db.execute(select(and_(~waiting, rejected))).scalar_one():
+        plan_deliveries(db, notes, destination)
 
 
 # --- a destination that is not configured any more -------------------------------------------

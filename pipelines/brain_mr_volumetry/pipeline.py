@@ -76,7 +76,8 @@ class BrainMrVolumetry:
             CouldNotLook: The series is no T1-weighted adult head, or the brain is cut off.
         """
         if not isinstance(study, Volume):
-            raise CouldNotLook("This model looks at MR images, not at waveforms.")
+            raise CouldNotLook("This model looks at a volume of MR slices, and this is none.")
+        suitability.require_straight(study.attributes)
         suitability.require_field(study.grid)
         notes = (
             *suitability.check_t1(study.attributes),

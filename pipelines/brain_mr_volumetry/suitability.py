@@ -61,6 +61,19 @@ def require_field(grid: Grid) -> None:
         )
 
 
+def require_straight(attributes: Mapping[str, str]) -> None:
+    """Raise CouldNotLook for sheared slices: MR has no gantry to tilt, and no such head was tested.
+
+    Where a straightened volume ends, its images do not, so that a cut brain would go unnoticed.
+    """
+    tilt = attributes.get("GantryDetectorTilt", "")
+    if tilt.strip("+-0. "):
+        raise CouldNotLook(
+            f"The slices are sheared by {tilt} degrees, as with a tilted gantry; this model needs "
+            "slices straight above each other."
+        )
+
+
 def check_age(attributes: Mapping[str, str]) -> tuple[str, ...]:
     """Return a note for a child, if the header gives an age.
 

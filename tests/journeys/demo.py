@@ -19,8 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import image
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.uid import (
+    EncapsulatedPDFStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+)
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -65,6 +71,7 @@ kind = "dimse"
 ae_title = "PACS"
 host = "127.0.0.1"
 port = {pacs_port}
+objects = ["seg", "sr", "viewer-sr", "text-sr", "sc", "pdf"]
 
 [[routes]]
 name = "every ECG"
@@ -159,11 +166,14 @@ def _judge(
     pictures.draw_overlay(head.instances, mask, build / "overlay.png")
     pictures.draw_strip(electrocardiogram.instances[0], build / "ecg.png")
     for study in studies:
-        (report,) = [
-            o for o in objects if o.Modality == "SR" and o.StudyInstanceUID == study.study_uid
-        ]
-        readable = as_text(report)
+        of_study = {o.SOPClassUID: o for o in objects if o.StudyInstanceUID == study.study_uid}
+        readable = as_text(of_study[EnhancedSRStorage])
         (build / f"{study.pipeline}.txt").write_text(readable)
+        picture = of_study[SecondaryCaptureImageStorage]
+        image.imsave(build / f"{study.pipeline}.png", picture.pixel_array)
+        document = of_study[EncapsulatedPDFStorage]
+        pdf = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
+        (build / f"{study.pipeline}.pdf").write_bytes(pdf)
         console.rule(study.name)
         console.print(readable, highlight=False, markup=False)
     dice = 2.0 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + truth.sum())

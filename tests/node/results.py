@@ -9,8 +9,10 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import (
+    Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
     SegmentationStorage,
     generate_uid,
 )
@@ -28,7 +30,14 @@ if TYPE_CHECKING:
     from node.settings import Settings
     from node.store.ledger import Ledger
 
-ROLES = {"seg": SegmentationStorage, "sr": ComprehensiveSRStorage}
+ROLES = {
+    "seg": SegmentationStorage,
+    "labelmap": "1.2.840.10008.5.1.4.1.1.66.7",
+    "sr": Comprehensive3DSRStorage,
+    "labelmap-sr": Comprehensive3DSRStorage,
+    "comprehensive-sr": ComprehensiveSRStorage,
+    "rejection": KeyObjectSelectionDocumentStorage,
+}
 
 
 def waiting_result(
@@ -38,15 +47,30 @@ def waiting_result(
     *,
     name: str = "study",
     roles: Sequence[str] = ("seg", "sr"),
+    held: Sequence[str] = (),
+    supersedes: str | None = None,
 ) -> tuple[Artifact, ...]:
-    """Write the objects of one study's result and plan their deliveries, as a worker does."""
-    study_uid = generate_uid(entropy_srcs=[name])
-    made = tuple(_artifact(settings.artifact_folder, name, study_uid, role) for role in roles)
+    """Write the objects of one study's result and plan their deliveries, as a worker does.
+
+    Args:
+        settings: Where the files go.
+        ledger: Where the rows go.
+        send_to: Names of destinations.
+        name: What its UIDs and its job are derived from.
+        roles: What is sent.
+        held: What is made, but not sent.
+        supersedes: Name of the result that this one replaces, in the same study.
+    """
+    study_uid = generate_uid(entropy_srcs=[supersedes or name])
+    folder = settings.artifact_folder
+    made = tuple(_artifact(folder, name, study_uid, role) for role in (*roles, *held))
+    sent = made[: len(roles)]
     with ledger.write() as db:
-        db.execute(insert(job).values(_job(name, study_uid, send_to)))
+        db.execute(insert(job).values(**_job(name, study_uid, send_to), supersedes=supersedes))
         for one in made:
             deliveries.write_artifact(db, one)
-        deliveries.plan_deliveries(db, made, send_to)
+        for destination in send_to:
+            deliveries.plan_deliveries(db, sent, destination)
     return made
 
 
@@ -90,7 +114,7 @@ def _artifact(folder: Path, name: str, study_uid: str, role: str) -> Artifact:
     dataset.PatientID, dataset.PatientName = "P1", "Doe^Jane"
     dataset.StudyInstanceUID = study_uid
     dataset.SeriesInstanceUID = generate_uid(entropy_srcs=[name, role, "series"])
-    dataset.Modality, dataset.InstanceNumber = role.upper(), 1
+    dataset.Modality, dataset.InstanceNumber = "SEG" if role == "seg" else "SR", 1
     dataset.ContentLabel = "RESULT"
     if role == "seg":
         rng = np.random.default_rng(7)

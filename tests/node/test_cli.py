@@ -2,136 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click import Context
 from rich.console import Console
 
-from node import cli, plan, route, watch
+from node import cli, watch
 from node.log import short
-from node.settings import CONFIG_VARIABLE, DimseDestination, FolderDestination, Route, Settings
+from node.settings import DimseDestination, Settings
 from node.store import deliveries, jobs, workers
-from tests.node.ledger_rows import arrived, claimed, complete, receive
+from tests.node.command import Command, scan
+from tests.node.ledger_rows import claimed
 from tests.node.results import states, waiting_result
 from tests.peers import REPOSITORY, bright_spot, dcmtk, free_port
 from tests.peers.bright_spot import ct_series
-from tests.peers.radnode import write_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from node.store.ledger import Ledger
 
 VERBS = [
     *("init", "check", "up", "listen", "work", "relay", "deliver", "watch", "studies", "jobs"),
-    *("deliveries", "show", "why", "retry", "cancel", "send", "echo", "run", "pipelines", "logs"),
+    *("deliveries", "show", "why", "retry", "cancel", "reanalyse", "send", "echo", "verify", "run"),
+    *("pipelines", "logs"),
 ]
 
 once = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-
-
-@dataclass(frozen=True)
-class Said:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.status == 0, self.err
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> str:
-        """What it says when it fails as it should: what, and what to do."""
-        what, do = self.err.splitlines()
-        assert self.status == 1
-        assert what.startswith("radnode: ")
-        assert do.startswith("  ")
-        return what
-
-
-class Command:
-    """The command, run in this process."""
-
-    def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
-    ) -> None:
-        self._monkeypatch, self._capsys = monkeypatch, capsys
-        self.folder = folder
-        self.config: Path | None = None
-
-    def configure(self, settings: Settings) -> None:
-        self.config = write_config(settings, self.folder / "radnode.toml")
-
-    def __call__(self, *words: object) -> Said:
-        config = [] if self.config is None else ["--config", str(self.config)]
-        self._monkeypatch.setattr(sys, "argv", ["radnode", *map(str, words), *config])
-        self._capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.run()
-        said = self._capsys.readouterr()
-        return Said(int(ended.value.code or 0), said.out, said.err)
-
-
-@pytest.fixture
-def radnode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Command]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CONFIG_VARIABLE, "")
-    folder = tmp_path / "site-packages"
-    folder.mkdir()
-    bright_spot.install(folder)
-    monkeypatch.syspath_prepend(folder)
-    route.registry._installed.cache_clear()
-    yield Command(monkeypatch, capsys, tmp_path)
-    route.registry._installed.cache_clear()
-
-
-@pytest.fixture
-def node(radnode: Command, settings: Settings) -> Settings:
-    """A configured node with two routes: one takes every CT, one takes heads of MR."""
-    out = FolderDestination(kind="folder", path=radnode.folder / "out")
-    routes = (
-        Route(name="all ct", match={"Modality": "CT"}, run=(bright_spot.NAME,), send_to=("out",)),
-        Route(
-            name="heads",
-            match={"Modality": "MR", "BodyPartExamined": ("HEAD*", "BRAIN")},
-            run=(bright_spot.NAME,),
-            send_to=("out",),
-        ),
-    )
-    changes = {"destinations": {"out": out}, "routes": routes}
-    configured = settings.model_copy(update=changes)
-    radnode.configure(configured)
-    return configured
-
-
-def scan(node: Settings, ledger: Ledger) -> str:
-    """Receive, complete, route and plan one CT; its study UID."""
-    for image in ct_series("cli"):
-        path = node.spool_folder / f"{image.InstanceNumber}.dcm"
-        path.parent.mkdir(exist_ok=True)
-        image.save_as(path, enforce_file_format=True)
-        one = arrived(
-            sop_instance_uid=image.SOPInstanceUID,
-            study_uid=image.StudyInstanceUID,
-            series_uid=image.SeriesInstanceUID,
-            digest=hashlib.sha256(path.read_bytes()).hexdigest(),
-            path=path.name,
-        )
-        receive(ledger, one)
-    complete(ledger)
-    assert plan.run_once(node, ledger) == 1
-    return str(image.StudyInstanceUID)
 
 
 # --- every verb ------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def test_every_object_is_its_own_series_behind_the_images():
     seg, sr = (one.dataset for one in encode(made.classic(), made.outlined(), made.work()))
     assert seg.SeriesInstanceUID != sr.SeriesInstanceUID
     assert (seg.SeriesNumber, sr.SeriesNumber) == (21004, 22004)
-    assert sr.SeriesDescription == "Brain volume (AI, not for primary diagnosis)"
+    assert sr.SeriesDescription == "Brain volume: report (AI, not for primary diagnosis)"
 
 
 @pytest.mark.parametrize("length", [1, 32, 33, 44, 59, 64, 80])
@@ -212,12 +212,12 @@ def test_the_device_uid_follows_the_model():
 
 def test_a_report_names_the_one_it_supersedes():
     (old,) = encode(made.classic(), Result(), made.work())
-    work = made.work(uid_parts=("revision 2",), predecessor=old.dataset)
+    work = made.work(uid_parts=("revision 2",), superseded={"sr": old.dataset})
     (new,) = encode(made.classic(), Result(), work)
     (study,) = new.dataset.PredecessorDocumentsSequence
     (instance,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert instance.ReferencedSOPInstanceUID == old.dataset.SOPInstanceUID
-    verify([new.dataset], made.classic().instances)
+    verify([new.dataset], made.classic().instances, [old.dataset])
 
 
 def test_all_evidence_is_listed():

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from node.encode import segmentation
-from node.encode.objects import encode
+from node.encode.segmentation import encode_segmentation
 from node.encode.write import write
-from node.segmentation_gate import segment_volumes_ml, segmentation_problems
+from node.gate.segmentation import outlines_of, segmentation_problems
 from pipelines import codes
 from pipelines.contract import Result, Segment
 from tests.peers import validators
@@ -31,7 +31,7 @@ SOURCES = {
 
 
 def segmentation_of(source, result):
-    return encode(source, result, made.work())[0].dataset
+    return encode_segmentation(source, result.segments, made.work(), findings=result.findings)
 
 
 def voxels_at(dataset):
@@ -133,7 +133,7 @@ def test_segments_have_colours_tracking_and_algorithm():
 def test_overlapping_segments_are_kept_apart():
     dataset = segmentation_of(made.classic(), made.outlined(2))
     assert dataset.SegmentsOverlap == "YES"
-    volumes = segment_volumes_ml(dataset)
+    volumes = outlines_of(dataset).volumes_ml
     assert volumes[1] == pytest.approx(made.millilitres(made.mask()))
     assert volumes[2] == pytest.approx(made.millilitres(made.mask(6, 11)))
 
@@ -142,7 +142,7 @@ def test_a_very_long_segmentation_leaves_empty_frames_out(monkeypatch):
     monkeypatch.setattr(segmentation, "DENSE_FRAMES", 10)
     dataset = segmentation_of(made.classic(), made.outlined())
     assert dataset.NumberOfFrames == 4
-    assert segment_volumes_ml(dataset)[1] == pytest.approx(made.millilitres(made.mask()))
+    assert outlines_of(dataset).volumes_ml[1] == pytest.approx(made.millilitres(made.mask()))
 
 
 def test_headers_as_scanners_write_them_are_no_obstacle():
@@ -153,7 +153,7 @@ def test_headers_as_scanners_write_them_are_no_obstacle():
         instance.SliceThickness = None
     before = [instance.to_json() for instance in source.instances]
     dataset = segmentation_of(source, made.outlined())
-    assert not any(segmentation_problems(dataset, source.instances))
+    assert not any(segmentation_problems(outlines_of(dataset), source.instances))
     assert [instance.to_json() for instance in source.instances] == before
 
 
@@ -166,7 +166,7 @@ def test_an_orientation_and_a_spacing_stated_with_each_frame_are_no_obstacle():
         frame.PixelMeasuresSequence = shared.PixelMeasuresSequence
     del shared.PlaneOrientationSequence, shared.PixelMeasuresSequence
     dataset = segmentation_of(source, made.outlined())
-    assert not any(segmentation_problems(dataset, [header]))
+    assert not any(segmentation_problems(outlines_of(dataset), [header]))
 
 
 def test_frames_that_are_not_in_the_volume_are_left_out():
@@ -178,9 +178,9 @@ def test_frames_that_are_not_in_the_volume_are_left_out():
     source = replace(source, frame_numbers=tuple(n + 1 for n in source.frame_numbers))
     dataset = segmentation_of(source, made.outlined())
     assert dataset.NumberOfFrames == made.SHAPE[0]
-    assert segment_volumes_ml(dataset)[1] == pytest.approx(made.millilitres(made.mask()))
+    assert outlines_of(dataset).volumes_ml[1] == pytest.approx(made.millilitres(made.mask()))
     assert header.NumberOfFrames == made.SHAPE[0] + 1
-    assert not any(segmentation_problems(dataset, [header]))
+    assert not any(segmentation_problems(outlines_of(dataset), [header]))
 
 
 @settings(max_examples=20, deadline=None)
@@ -188,4 +188,4 @@ def test_frames_that_are_not_in_the_volume_are_left_out():
 def test_the_stored_bits_count_what_the_mask_counts(block):
     result = Result(segments=(Segment("Any", codes.TISSUE, codes.NODULE, block),))
     dataset = segmentation_of(made.classic(), result)
-    assert segment_volumes_ml(dataset)[1] == pytest.approx(made.millilitres(block))
+    assert outlines_of(dataset).volumes_ml[1] == pytest.approx(made.millilitres(block))

@@ -26,8 +26,10 @@ from pynetdicom.dsutils import split_dataset
 
 from node.dimse import elements, gate
 from node.dimse.receive import status_of
+from node.domain import Role
 from node.encode.identity import MANUFACTURER
 from node.errors import RejectedInstance
+from node.profiles import SOP_CLASSES
 from node.spool import Spool
 from tests.peers import scanner
 
@@ -138,15 +140,15 @@ def test_it_agrees_with_pydicom_on_files_of_many_makers(path, tmp_path):
 
 def test_our_own_objects_are_recognised_by_their_maker_and_an_image_is_never_ours(identify):
     assert gate.MANUFACTURER == MANUFACTURER
-    for maker, modality, own in (
-        (None, "SEG", False),
-        ("Someone", "SR", False),
-        (MANUFACTURER, "SR", True),
-        (MANUFACTURER, "SEG", True),
-        (MANUFACTURER, "CT", False),
+    made = [(MANUFACTURER, sop_class, True) for sop_class in SOP_CLASSES.values()]
+    for maker, sop_class, own in (
+        (None, SOP_CLASSES[Role.SEG], False),
+        ("Someone", SOP_CLASSES[Role.SR], False),
+        (MANUFACTURER, CT, False),
+        *made,
     ):
         dataset = scanner.ct_slice()
-        dataset.Manufacturer, dataset.Modality = maker, modality
+        dataset.Manufacturer, dataset.SOPClassUID = maker, sop_class
         assert identify(scanner.encode(dataset)).made_here is own
 
 

@@ -170,7 +170,8 @@ class Model:
             "job_id": "0123abcd",
             "pipeline": name,
             "paths": self._paths,
-            "predecessor": None,
+            "superseded": [],
+            "roles": ["seg", "sr"],
             "analysed_at": 1_700_000_000.0,
             "folder": str(self._folder / "out"),
         }
@@ -306,7 +307,7 @@ log.configure("work")  # to standard error
 inference = InferenceProcess(Work(threads=1))
 inference.ask({"warm": ["harmless"]}, deadline_s=60.0, tick=lambda: None)
 print(inference._child.process.pid, flush=True)
-request = dict(job_id="0", pipeline="starts", paths=sys.argv[1:], predecessor=None,
+request = dict(job_id="0", pipeline="starts", paths=sys.argv[1:], superseded=[], roles=["seg", "sr"],
                analysed_at=0.0, folder=os.environ["HELPER"] + ".out")
 inference.ask(request, deadline_s=600.0, tick=lambda: None)
 """

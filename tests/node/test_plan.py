@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import uid
 
 from node import plan, route
 from node.domain import CompletedSeries, Priority, StoredInstance
@@ -223,6 +224,29 @@ def test_one_instance_more_or_other_bytes_make_another_job(
     old = instances[number]
     instances[number] = StoredInstance(old.sop_instance_uid, "1.2", "another", old.path)
     assert identity(instances) != identity([*instances[:number], old, *instances[number + 1 :]])
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        uid.ComputedRadiographyImageStorage,
+        uid.DigitalXRayImageStorageForPresentation,
+        uid.DigitalXRayImageStorageForProcessing,
+        uid.UltrasoundImageStorage,
+        uid.UltrasoundMultiFrameImageStorage,
+        uid.XRayAngiographicImageStorage,
+        uid.TwelveLeadECGWaveformStorage,
+    ],
+)
+def test_views_clips_and_recordings_are_judged_one_by_one_and_slices_together(alone: str) -> None:
+    views = [StoredInstance(f"1.2.{n}", alone, "0" * 64, "") for n in range(2)]
+    slices = [StoredInstance(f"1.3.{n}", uid.CTImageStorage, "0" * 64, "") for n in range(3)]
+    assert plan.units([slices[0], views[0], *slices[1:], views[1]]) == (
+        (views[0],),
+        (views[1],),
+        tuple(slices),
+    )
+    assert plan.units(views) == ((views[0],), (views[1],))
 
 
 def test_another_study_or_series_is_another_job_and_another_revision_is_not() -> None:

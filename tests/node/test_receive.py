@@ -16,6 +16,7 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    SegmentationStorage,
 )
 from pynetdicom.dsutils import split_dataset
 from sqlalchemy import text
@@ -164,7 +165,7 @@ def test_another_instance_under_the_same_uid_is_set_aside_and_refused(port, sett
 
 def test_our_own_result_is_stored_and_makes_no_work(port, ledger):
     returned, other_site = scanner.ct_slice(1), scanner.ct_slice(2)
-    other_site.Manufacturer, other_site.Modality = "radnode", "SEG"
+    other_site.Manufacturer, other_site.SOPClassUID = "radnode", SegmentationStorage
     made = Artifact(
         returned.SOPInstanceUID, CTImageStorage, "1.2.3", "job", "seg", "job/seg.dcm", "00", 1
     )

@@ -133,7 +133,7 @@ def test_an_object_is_planned_once_for_a_destination(
     sent(ledger, result)
     with ledger.write() as db:
         assert not deliveries.write_artifact(db, result[0])
-        deliveries.plan_deliveries(db, result, [PACS])
+        deliveries.plan_deliveries(db, result, PACS)
     assert states(ledger) == ["sent", "sent"]
 
 

@@ -1,4 +1,4 @@
-"""Orthanc as the PACS: receives, keeps, confirms storage commitment, answers REST."""
+"""Orthanc as the PACS: receives, keeps, confirms storage commitment, answers REST and DICOMweb."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
 
-from tests.peers import accepts, free_port, require, running
+from tests.peers import absent, accepts, free_port, require, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from pydicom import Dataset
 
 AE_TITLE = "ORTHANC"
+DICOM_WEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Orthanc:
         """Return the instances whose attributes match."""
         return tuple(dcmread(BytesIO(self.file(i))) for i in self.find(**attributes))
 
+    def store(self, file: bytes) -> None:
+        """Take a Part 10 file."""
+        self._request("POST", "/instances", file)
+
     def send(self, ae_title: str, instances: Sequence[str]) -> None:
         """Send instances to a registered AE, as auto-routing does; returns when it has them."""
         answer = json.loads(self._request("POST", f"/modalities/{ae_title}/store", list(instances)))
@@ -62,7 +67,8 @@ class Orthanc:
     def _request(self, method: str, path: str, body: Any = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=30)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            sent = body if body is None or isinstance(body, bytes) else json.dumps(body)
+            connection.request(method, path, sent)
             response = connection.getresponse()
             content = response.read()
         finally:
@@ -73,9 +79,16 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Orthanc]:
-    """Run Orthanc with its storage in ``folder``."""
+def orthanc(folder: Path, *, dicom_web: bool = False) -> Iterator[Orthanc]:
+    """Run Orthanc with its storage in ``folder``.
+
+    Args:
+        folder: For storage, configuration and log.
+        dicom_web: Answer DICOMweb at ``/dicom-web/``, and take SOP classes that it does not know.
+    """
     program = require("Orthanc")
+    if dicom_web and not DICOM_WEB.exists():
+        absent("orthanc-dicomweb is not installed")
     folder.mkdir(parents=True, exist_ok=True)
     peer = Orthanc(free_port(), free_port())
     configuration = folder / "orthanc.json"
@@ -86,7 +99,7 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
                 "StorageDirectory": str(folder / "storage"),
                 "IndexDirectory": str(folder / "storage"),
                 "TemporaryDirectory": str(folder),
-                "Plugins": [],
+                "Plugins": [str(DICOM_WEB)] if dicom_web else [],
                 "DicomAet": peer.ae_title,
                 "DicomPort": peer.port,
                 "DicomAlwaysAllowEcho": True,
@@ -97,6 +110,7 @@ def orthanc(folder: Path) -> Iterator[Orthanc]:
                 "AuthenticationEnabled": False,
                 "StableAge": 1,
                 "OverwriteInstances": False,
+                "UnknownSopClassAccepted": dicom_web,
             }
         )
     )

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.brain_mr_volumetry import suitability, weights
 from pipelines.brain_mr_volumetry.pipeline import BrainMrVolumetry
-from pipelines.contract import CouldNotLook, Grid, Pipeline, Volume, Waveform
+from pipelines.contract import CouldNotLook, Grid, Images, Pipeline, Volume, Waveform
 
 PROTON_DENSITY = (
     "The series is not T1-weighted: repetition time 3000 ms without inversion pulse, at most "
@@ -151,9 +151,21 @@ def test_a_head_is_large_enough():
     suitability.require_field(HEAD)
 
 
-def test_a_waveform_is_not_for_this_pipeline():
-    with pytest.raises(CouldNotLook, match="looks at MR images, not at waveforms"):
-        BrainMrVolumetry().run(Waveform(()))
+@pytest.mark.parametrize("study", [Waveform(()), Images(np.zeros((1, 8, 8), dtype=np.float32))])
+def test_what_is_no_volume_is_not_for_this_pipeline(study):
+    with pytest.raises(CouldNotLook, match="looks at a volume of MR slices, and this is none"):
+        BrainMrVolumetry().run(study)
+
+
+def test_sheared_slices_are_refused_in_degrees():
+    study = Volume(np.zeros((2, 2, 2), np.float32), HEAD, {"GantryDetectorTilt": "12.0"})
+    with pytest.raises(CouldNotLook, match=r"^The slices are sheared by 12\.0 degrees, as with"):
+        BrainMrVolumetry().run(study)
+
+
+@pytest.mark.parametrize("attributes", [{}, {"GantryDetectorTilt": "+0.00"}])
+def test_straight_slices_are_not_called_sheared(attributes):
+    suitability.require_straight(attributes)
 
 
 def test_it_is_a_pipeline_as_the_contract_wants_it():

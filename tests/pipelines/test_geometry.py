@@ -71,16 +71,18 @@ def test_slices_in_any_order_stack_to_the_grid_they_were_cut_from(grid, random):
     planes = planes_of(grid)
     shuffled = list(enumerate(planes))
     random.shuffle(shuffled)
-    stacked, order = stack([plane for _, plane in shuffled])
+    stacked, order, shifts_px, _ = stack([plane for _, plane in shuffled])
     assert [shuffled[index][0] for index in order] == list(range(len(planes)))
+    assert shifts_px == ()
     assert stacked.shape == grid.shape
     np.testing.assert_allclose(stacked.affine, grid.affine, atol=1e-6)
 
 
 @given(grid=grids())
 def test_positions_written_with_two_decimals_still_stack(grid):
-    stacked, _ = stack(planes_of(grid, decimals=2))
-    assert np.abs(centres_mm(stacked) - centres_mm(grid)).max() < 0.1
+    stacked = stack(planes_of(grid, decimals=2))
+    assert stacked.shifts_px == ()
+    assert np.abs(centres_mm(stacked.grid) - centres_mm(grid)).max() < 0.1
 
 
 @settings(max_examples=50)
@@ -156,16 +158,59 @@ def test_spacing_that_drifts_is_uneven_although_each_gap_is_close_to_the_next():
     assert refusal(planes).startswith("The slices are unevenly spaced: 1.00 mm to 1.03 mm")
 
 
-@pytest.mark.parametrize("degrees", [0.5, -18.5, 30.0])
-def test_gantry_tilt_is_given_in_degrees(degrees):
+def sheared_stack(degrees: float, count: int = 30) -> list[Plane]:
+    """Leaning to the back (y), or to the front if negative."""
     shift = np.tan(np.radians(degrees))
-    planes = [
+    return [
         plane._replace(
             position_mm=(-10.0, -20.0 + shift * plane.position_mm[2], plane.position_mm[2])
         )
-        for plane in straight_stack(30)
+        for plane in straight_stack(count)
     ]
-    assert refusal(planes).startswith(f"The slices are sheared by {abs(degrees):.1f} degrees")
+
+
+@pytest.mark.parametrize("degrees", [0.5, -18.5, 30.0])
+def test_the_pixels_of_sheared_slices_are_where_their_shifts_lead_on_the_grid(degrees):
+    planes = sheared_stack(degrees)
+    grid, order, shifts_px, tilt_degrees = stack(planes[::-1])
+    assert tilt_degrees == pytest.approx(abs(degrees))
+    for number, (index, (down, right)) in enumerate(zip(order, shifts_px, strict=True)):
+        plane = planes[::-1][index]
+        for row, column in product(range(plane.shape[0]), range(plane.shape[1])):
+            there = (grid.affine @ (number, row + down, column + right, 1))[:3]
+            here = plane.position_mm + np.array([0.5 * column, 0.5 * row, 0.0])
+            np.testing.assert_allclose(there, here, atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [0.5, -18.5, 30.0])
+def test_the_grid_of_sheared_slices_is_as_large_as_they_reach_and_no_larger(degrees):
+    grid, _, shifts_px, _ = stack(sheared_stack(degrees))
+    reach_px = 1.5 * 29 * np.tan(np.radians(abs(degrees))) / 0.5
+    assert grid.shape == (30, 4 + np.ceil(reach_px), 5)
+    assert np.ptp(shifts_px, axis=0) == pytest.approx((reach_px, 0.0))
+    assert np.min(shifts_px) == 0.0
+
+
+def test_slices_that_jump_sideways_are_no_stack():
+    planes = sheared_stack(10.0)
+    x, y, z = planes[7].position_mm
+    planes[7] = planes[7]._replace(position_mm=(x + 3.0, y, z))
+    assert refusal(planes) == (
+        "The slices shift sideways unevenly, by up to 3.0 mm off the line through the first and "
+        "the last; a volume needs slices along a straight line."
+    )
+
+
+def test_slices_sheared_more_than_any_gantry_tilts_are_no_stack():
+    assert refusal(sheared_stack(50.0)) == (
+        "The slices are sheared by 50.0 degrees, more than any gantry tilts."
+    )
+
+
+def test_a_missing_slice_of_a_sheared_stack_is_missed():
+    planes = sheared_stack(18.5)
+    del planes[4]
+    assert refusal(planes).startswith("1 of 30 slices are missing, the first between 1.5 mm and")
 
 
 def test_slices_in_different_planes_are_no_stack():

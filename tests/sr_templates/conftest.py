@@ -29,4 +29,4 @@ def files(tmp_path_factory) -> dict[str, dict[str, Path]]:
 @pytest.fixture
 def report(files):
     """Return the report of a kind of result, as read from disk."""
-    return lambda kind: dcmread(files[kind]["sr"])
+    return lambda kind, role="sr": dcmread(files[kind][role])

@@ -14,6 +14,7 @@ from pydicom.uid import (
     TwelveLeadECGWaveformStorage,
 )
 
+from node.domain import Role
 from node.encode.objects import encode, encode_could_not_look
 from node.encode.work import Encoded, Work
 from node.load.source import Source
@@ -23,17 +24,20 @@ from pipelines.contract import (
     Channel,
     Code,
     Finding,
+    Graphic,
     Grid,
     Measurement,
     Model,
     MultiplexGroup,
     Presence,
+    Region,
     Result,
     Segment,
     Volume,
     Waveform,
     WaveformSpan,
 )
+from pipelines.shape import measure
 
 SHAPE = (12, 20, 16)
 SPACING_MM = (2.5, 0.8, 0.9)
@@ -54,6 +58,7 @@ MODEL = Model(
     trained_on="synthetic spheres",
     citation="A model card",
 )
+FOR_PEOPLE = frozenset({Role.SEG, Role.SR, Role.VIEWER_SR, Role.TEXT_SR})
 ATRIAL_FIBRILLATION = Code("49436004", "SCT", "Atrial Fibrillation")
 
 
@@ -222,6 +227,48 @@ def outlined(count=1) -> Result:
     )
 
 
+def lesion(source: Source) -> Result:
+    """One lesion, measured, and an organ that no finding mentions."""
+    assert isinstance(source.study, Volume)
+    study = replace(source.study, attributes={"Modality": "CT"})
+    nodule = Finding(
+        codes.NODULE,
+        category=codes.MORPHOLOGICALLY_ABNORMAL,
+        site=codes.LUNG,
+        laterality=codes.LEFT,
+        confidence=0.93,
+        segment="Nodule 1",
+        measurements=measure(mask(), study),
+    )
+    segments = (
+        Segment("Nodule 1", codes.MORPHOLOGICALLY_ABNORMAL, codes.NODULE, mask()),
+        Segment("Lung", codes.ANATOMICAL_STRUCTURE, codes.LUNG, mask(2, 11)),
+    )
+    return Result((nodule,), segments, ("A note for the reader.",))
+
+
+def drawn() -> Result:
+    """Findings that are drawn on images, one on two, and one that is absent."""
+    regions = (
+        Region(3, Graphic.CIRCLE, ((5.0, 6.5), (8.0, 6.5))),
+        Region(5, Graphic.POINT, ((5.0, 6.0),)),
+    )
+    outline = ((2.0, 3.0), (6.0, 3.0), (6.0, 9.0), (2.0, 3.0))
+    return Result(
+        (
+            Finding(
+                codes.OPACITY,
+                category=codes.MORPHOLOGICALLY_ABNORMAL,
+                confidence=0.7,
+                regions=regions,
+                measurements=(Measurement(Code("81827009", "SCT", "Diameter"), 5.4, "mm"),),
+            ),
+            Finding(codes.NODULE, regions=(Region(0, Graphic.POLYLINE, outline),)),
+            Finding(codes.HAEMORRHAGE, Presence.ABSENT, confidence=0.98),
+        )
+    )
+
+
 def rhythm(presence=Presence.PRESENT) -> Result:
     spans = tuple(WaveformSpan(1, 2, start, start + 2.0) for start in (0.0, 5.0))
     return Result(
@@ -248,7 +295,11 @@ def everything() -> dict[str, tuple[Source, tuple[Encoded, ...]]]:
         "two-segments": (axial, encode(axial, outlined(2), work())),
         "sagittal": (sagittal, encode(sagittal, outlined(2), work())),
         "enhanced": (enhanced, encode(enhanced, outlined(2), work())),
-        "nothing": (axial, encode(axial, Result(), work())),
+        "lesion": (axial, encode(axial, lesion(axial), work(roles=FOR_PEOPLE))),
+        "lesion-enhanced": (enhanced, encode(enhanced, lesion(enhanced), work(roles=FOR_PEOPLE))),
+        "drawn": (axial, encode(axial, drawn(), work(roles=FOR_PEOPLE))),
+        "drawn-enhanced": (enhanced, encode(enhanced, drawn(), work(roles=FOR_PEOPLE))),
+        "nothing": (axial, encode(axial, Result(), work(roles=FOR_PEOPLE))),
         "absent": (
             axial,
             encode(axial, Result((Finding(codes.HAEMORRHAGE, Presence.ABSENT),)), work()),
@@ -265,7 +316,7 @@ def everything() -> dict[str, tuple[Source, tuple[Encoded, ...]]]:
     for presence in Presence:
         made[f"ecg-{presence.value}"] = (
             tracing,
-            encode(tracing, rhythm(presence), work("ecg_report")),
+            encode(tracing, rhythm(presence), work("ecg_report", roles=FOR_PEOPLE)),
         )
     made["ecg-nothing"] = (tracing, encode(tracing, Result(), work("ecg_report")))
     return made

@@ -133,3 +133,35 @@ def test_the_image_library_lists_every_image_once(report):
         if item.ValueType == "IMAGE"
     ]
     assert listed == [instance.SOPInstanceUID for instance in source.instances]
+
+
+def test_a_drawn_finding_has_a_planar_group_for_each_region_under_one_tracking_uid(report):
+    sr, source = report("drawn-enhanced"), made.multiframe()
+    first, second, third, absent = groups(sr)
+    templates = [
+        group.ContentTemplateSequence[0].TemplateIdentifier
+        for group in (first, second, third, absent)
+    ]
+    assert templates == ["1410", "1410", "1410", "1501"]
+    uids = [children_named(group, codes.TRACKING_UID)[0].UID for group in (first, second, third)]
+    assert uids[0] == uids[1] != uids[2]
+    frames = [
+        region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedFrameNumber
+        for region in walk(sr)
+        if region.ValueType == "SCOORD"
+    ]
+    assert frames == [source.frame_numbers[image] for image in (3, 5, 0)]
+    numbers = [
+        [name_of(item).meaning for item in group.ContentSequence if item.ValueType == "NUM"]
+        for group in (first, second)
+    ]
+    assert numbers == [["Diameter", "Certainty of Finding"], []]
+
+
+def test_a_measurement_says_which_statistic_it_is(report):
+    group = groups(report("lesion"))[0]
+    derived = [
+        code_of(children_named(item, codes.DERIVATION)[0].ConceptCodeSequence[0])
+        for item in children_named(group, shared.ATTENUATION_COEFFICIENT)
+    ]
+    assert derived == [shared.MEAN, shared.STANDARD_DEVIATION]

@@ -13,7 +13,12 @@ def everything(files):
 
 def reports_on_images(files):
     ecg_or_refusal = ("ecg", "could-not-look")
-    return [roles["sr"] for kind, roles in files.items() if not kind.startswith(ecg_or_refusal)]
+    return [
+        roles[role]
+        for kind, roles in files.items()
+        for role in {"sr", "viewer-sr"} & set(roles)
+        if not kind.startswith(ecg_or_refusal)
+    ]
 
 
 def segmentations(files):
@@ -35,7 +40,7 @@ def test_dciodvfy_finds_no_error(files):
 
 @needs(bool(validators.why_missing("dsrdump")), reason=validators.why_missing("dsrdump"))
 def test_dsrdump_reads_every_report(files):
-    silent(validators.dsrdump(roles["sr"] for roles in files.values()))
+    silent(validators.dsrdump(path for path in everything(files) if path.stem.endswith("sr")))
 
 
 @needs(

@@ -1,0 +1,119 @@
+"""What every object of a result owes its source: identity, references, author, codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sr_templates import codes
+from sr_templates.code_table import problem_with
+from sr_templates.tree import code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pydicom import Dataset
+
+    from node.gate.contents import Contents, Reference
+
+_IDENTITY = {
+    "PatientID": "patient ID",
+    "PatientName": "patient name",
+    "PatientBirthDate": "birth date",
+    "PatientSex": "sex",
+    "IssuerOfPatientID": "issuer of the patient ID",
+    "StudyInstanceUID": "study",
+    "AccessionNumber": "accession number",
+}
+
+_MAKER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceUID")
+
+
+def uid_problems(objects: Sequence[Dataset], sources: Sequence[Dataset]) -> Iterator[str]:
+    """Yield sentences on UIDs that are not new, or not each object's own."""
+    for keyword, what in (("SOPInstanceUID", "instance"), ("SeriesInstanceUID", "series")):
+        own = [str(one[keyword].value) for one in objects]
+        if len(set(own)) < len(own):
+            yield f"Two objects of the result have the same {what} UID."
+        if set(own) & {str(source[keyword].value) for source in sources}:
+            yield f"An object of the result has the {what} UID of its source."
+
+
+def identity_problems(result: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
+    """Yield how a result object differs from its source in whose it is, as predicates of it."""
+    for keyword, what in _IDENTITY.items():
+        theirs = {_text(source, keyword) for source in sources}
+        if len(theirs) > 1:
+            yield f"was made from instances that differ in {what}"
+        elif _text(result, keyword) not in theirs:
+            yield f"has another {what} than its source"
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip().rstrip("^=")
+
+
+def reference_problems(
+    result: Dataset,
+    contents: Contents,
+    known: Sequence[Dataset],
+    superseded: Sequence[Dataset],
+    what: str,
+) -> Iterator[str]:
+    """Yield what an object refers to and should not, as predicates of it.
+
+    Args:
+        result: The object.
+        contents: What it refers to.
+        known: What it may refer to.
+        superseded: What it may name as its predecessor.
+        what: ``known`` in words.
+    """
+    yield from _instance_problems(contents.references, known, what)
+    if contents.series - {str(one.SeriesInstanceUID) for one in (*known, result)}:
+        yield f"refers to a series that is {what}"
+    if any(_instance_problems(contents.predecessors, superseded, "")):
+        yield "names a predecessor that it does not supersede"
+
+
+def _instance_problems(
+    references: Iterable[Reference], known: Sequence[Dataset], what: str
+) -> Iterator[str]:
+    classes = {str(one.SOPInstanceUID): str(one.SOPClassUID) for one in known}
+    counts = {str(one.SOPInstanceUID): int(one.get("NumberOfFrames") or 1) for one in known}
+    found = [one for one in references if one.sop_instance_uid in classes]
+    unknown = {one.sop_instance_uid for one in references} - set(classes)
+    if unknown:
+        yield f"refers to {len(unknown)} instances that are {what}"
+    if any(one.sop_class_uid != classes[one.sop_instance_uid] for one in found):
+        yield "refers to an instance by the wrong SOP class"
+    if any(not 1 <= n <= counts[one.sop_instance_uid] for one in found for n in one.frames):
+        yield "refers to a frame that its image does not have"
+
+
+def author_problems(result: Dataset) -> Iterator[str]:
+    """Yield how an object fails to name its algorithm (IHE AIR 6.5.3.1), as predicates of it."""
+    makers = [
+        equipment
+        for equipment in result.get("ContributingEquipmentSequence") or ()
+        if codes.PROCESSING_ALGORITHM
+        in map(code_of, equipment.get("PurposeOfReferenceCodeSequence") or ())
+    ]
+    if not makers:
+        yield "does not name its algorithm among the contributing equipment"
+    for maker in makers:
+        for keyword in _MAKER:
+            if not maker.get(keyword):
+                yield f"names its algorithm without {keyword}"
+
+
+def device_uid(result: Dataset) -> str:
+    """Return the UID of the algorithm that an object names as its maker."""
+    equipment = result.get("ContributingEquipmentSequence") or ()
+    return " ".join(str(maker.get("DeviceUID", "")) for maker in equipment)
+
+
+def code_problems(contents: Contents) -> Iterator[str]:
+    """Yield what is wrong with the codes of an object, as sentences."""
+    found = sorted(contents.codes, key=lambda code: (code.scheme, code.value, code.meaning))
+    yield from filter(None, map(problem_with, found))

@@ -1,0 +1,300 @@
+"""Earlier results: found in a real archive, of the right patient only, and never at any price."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydicom import dcmread, dcmwrite
+
+from node.dimse import sender
+from node.dimse.retrieve import Limits
+from node.load.prior import Earlier, read_prior
+from node.priors import fetch
+from node.priors.fetch import looked_up
+from node.settings import Settings
+from pipelines import registry
+from tests.node.earlier import (
+    FIRST,
+    SECOND,
+    THIRD,
+    Study,
+    asking,
+    balls,
+    datasets,
+    job,
+    result,
+    study,
+)
+from tests.peers import free_port, spots
+from tests.peers.archive import archive
+
+NOT_ANSWERED = ("Earlier results could not be looked up: the archive did not answer as it should.",)
+
+
+@pytest.fixture
+def database():
+    """No ledger is asked here."""
+    return "sqlite"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed(tmp_path_factory):
+    """Run in an environment where the pipeline is installed."""
+    site = tmp_path_factory.mktemp("site")
+    spots.install(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        registry._installed.cache_clear()
+        yield
+    registry._installed.cache_clear()
+    registry.get.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, _installed):
+    """The first study, with both lesions."""
+    return study(tmp_path_factory.mktemp("first"), "first", FIRST)
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory, _installed):
+    """The second study, where one lesion is gone."""
+    return study(tmp_path_factory.mktemp("second"), "second", SECOND, balls(30.0))
+
+
+@pytest.fixture(scope="module")
+def present(tmp_path_factory, _installed):
+    """The images of the present study."""
+    return study(tmp_path_factory.mktemp("third"), "third", THIRD, IssuerOfPatientID="Here").images
+
+
+@pytest.fixture
+def pacs(settings, orthanc):
+    """Settings that ask Orthanc."""
+    return asking(settings, orthanc.ae_title, orthanc.port)
+
+
+def send(settings, *studies):
+    """Send studies with their results to the archive of ``settings``."""
+    files = {str(dcmread(p).SOPInstanceUID): p for one in studies for p in one.files}
+    sent = list(sender.send(settings, settings.destinations["pacs"], files))
+    assert [status for _, status in sent] == [0x0000] * len(files)
+
+
+def look(settings, present, folder, tick=lambda: None):
+    """What is found; and everything that it says of each."""
+    with looked_up(settings, job(), present, folder, tick) as earlier:
+        priors = [read_prior(one) for one in earlier.results]
+    assert not folder.exists()
+    return earlier, priors
+
+
+def changed(one, folder, **attributes):
+    """A copy of a study whose results, or all of whose objects, say something else."""
+    folder.mkdir()
+
+    def copy(path):
+        instance = dcmread(path)
+        for keyword, value in attributes.items():
+            if keyword.startswith("Manufacturer") and path not in one.results.values():
+                continue
+            setattr(instance, keyword, value)
+        dcmwrite(folder / path.name, instance, enforce_file_format=True)
+        return folder / path.name
+
+    images = tuple(copy(path) for path in one.images)
+    return Study(images, {role: copy(path) for role, path in one.results.items()})
+
+
+def test_earlier_results_are_found_in_the_archive_the_latest_first(
+    pacs, first, second, present, tmp_path
+):
+    send(pacs, first, second)
+    earlier, priors = look(pacs, present, tmp_path / "priors")
+    assert earlier.problems == ()
+    assert [(f"{p.acquired:%Y%m%d}", len(p.lesions)) for p in priors] == [(SECOND, 1), (FIRST, 2)]
+    stored = dcmread(first.results["seg"]).SegmentSequence
+    assert {one.tracking_uid for one in priors[1].lesions} == {one.TrackingUID for one in stored}
+    assert Earlier.from_json(earlier.to_json()) == earlier
+
+
+def test_a_result_that_found_nothing_is_a_result_and_one_that_could_not_look_is_none(
+    pacs, present, tmp_path
+):
+    nothing = study(tmp_path, "nothing", FIRST, balls())
+    assert set(nothing.results) == {"sr"}
+    metal = study(tmp_path, "metal", SECOND, (replace(balls(30.0)[0], density_hu=3000.0),))
+    send(pacs, nothing, metal)
+    _, priors = look(pacs, present, tmp_path / "priors")
+    assert [(f"{prior.acquired:%Y%m%d}", prior.lesions) for prior in priors] == [(FIRST, ())]
+
+
+def test_of_several_results_of_one_study_the_last_counts(pacs, first, present, tmp_path):
+    later = Study(first.images, result(tmp_path / "later", first.images, FIRST + "1500"))
+    send(pacs, first, later)
+    earlier, priors = look(pacs, present, tmp_path / "priors")
+    assert len(earlier.results) == 1
+    (segment, _) = dcmread(later.results["seg"]).SegmentSequence
+    assert segment.TrackingUID in {one.tracking_uid for one in priors[0].lesions}
+
+
+def test_nothing_is_found_where_nothing_is(pacs, present, tmp_path):
+    assert look(pacs, present, tmp_path / "priors")[0] == Earlier()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PatientID": "BODY-2"},
+        {"PatientID": "body-1"},
+        {"PatientID": "BODY-11"},
+        {"PatientBirthDate": "19600102"},
+        {"IssuerOfPatientID": "Elsewhere"},
+        {"StudyDate": "20251231"},
+        {"StudyDate": THIRD, "StudyTime": "235959"},
+    ],
+    ids=lambda other: "-".join(f"{k}={v}" for k, v in other.items()),
+)
+def test_another_patient_or_a_later_study_is_never_compared_with(
+    settings, first, present, tmp_path, other
+):
+    """Whatever the archive answers: this one answers any query with all that it has."""
+    with archive(holds=datasets(changed(first, tmp_path / "other", **other))) as generous:
+        asked = asking(settings, generous.ae_title, generous.port)
+        assert look(asked, present, tmp_path / "priors")[0] == Earlier()
+
+
+def test_a_patient_of_the_same_name_is_not_found_in_a_real_archive(
+    pacs, first, second, present, tmp_path
+):
+    send(
+        pacs,
+        changed(first, tmp_path / "longer", PatientID="BODY-11"),
+        changed(second, tmp_path / "lower", PatientID="body-1"),
+    )
+    assert look(pacs, present, tmp_path / "priors")[0] == Earlier()
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"PatientID": "BODY-?"}, "wildcards"),
+        ({"PatientID": "*"}, "wildcards"),
+        ({"PatientID": "BODY-1\\BODY-2"}, "wildcards"),
+        ({"PatientID": ""}, "no patient ID"),
+        ({"StudyDate": ""}, "no study date"),
+    ],
+)
+def test_an_archive_is_not_asked_for_anybody(settings, first, present, tmp_path, said, reason):
+    image = dcmread(present[0])
+    for keyword, value in said.items():
+        setattr(image, keyword, value)
+    dcmwrite(tmp_path / "image.dcm", image, enforce_file_format=True)
+    with archive(holds=datasets(first)) as generous:
+        asked = asking(settings, generous.ae_title, generous.port)
+        earlier, _ = look(asked, (tmp_path / "image.dcm",), tmp_path / "priors")
+    assert earlier.results == ()
+    assert reason in earlier.problems[0]
+
+
+def test_an_id_of_two_issuers_is_nobodys(settings, first, second, present, tmp_path):
+    image = dcmread(present[0])
+    del image.IssuerOfPatientID
+    dcmwrite(tmp_path / "image.dcm", image, enforce_file_format=True)
+    north = changed(first, tmp_path / "north", IssuerOfPatientID="North")
+    south = changed(second, tmp_path / "south", IssuerOfPatientID="South")
+    with archive(holds=datasets(north, south)) as merged:
+        asked = asking(settings, merged.ae_title, merged.port)
+        earlier, _ = look(asked, (tmp_path / "image.dcm",), tmp_path / "priors")
+    assert "more than one issuer" in earlier.problems[0]
+
+
+@pytest.mark.parametrize(
+    "other", [{"Manufacturer": "Somebody"}, {"ManufacturerModelName": "another-pipeline"}]
+)
+def test_results_of_others_and_of_other_pipelines_are_not_ours(
+    settings, first, present, tmp_path, other
+):
+    with archive(holds=datasets(changed(first, tmp_path / "foreign", **other))) as mixed:
+        asked = asking(settings, mixed.ae_title, mixed.port)
+        assert look(asked, present, tmp_path / "priors")[0] == Earlier()
+
+
+def test_a_result_whose_images_are_gone_is_told_of(settings, first, present, tmp_path):
+    with archive(holds=datasets(Study(first.images[1:], first.results))) as partly:
+        asked = asking(settings, partly.ae_title, partly.port)
+        earlier, _ = look(asked, present, tmp_path / "priors")
+    assert earlier.results == ()
+    assert earlier.problems == (
+        "One earlier result could not be compared: its images are not all in the archive.",
+    )
+
+
+def test_an_archive_that_is_away_is_not_an_archive_without_results(settings, present, tmp_path):
+    away = asking(settings, "PACS", free_port())
+    assert look(away, present, tmp_path / "priors")[0] == Earlier(problems=NOT_ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ({"find": "stall"}, "did not answer"),
+        ({"find": "nonsense"}, "did not answer"),
+        ({"find": "refuse"}, "does not let this node"),
+        ({"get": "stall"}, "did not answer"),
+        ({"get": "cut"}, "did not answer"),
+        ({"get": "refuse"}, "does not let this node"),
+        ({"get": "fail"}, "could not be retrieved"),
+    ],
+)
+def test_an_archive_that_fails_is_not_an_archive_without_results(
+    settings, first, present, tmp_path, script, said
+):
+    with archive(holds=datasets(first), **script) as broken:
+        one = asking(settings, broken.ae_title, broken.port, timeout_s=1.0)
+        earlier, _ = look(one, present, tmp_path / "priors")
+    assert earlier.results == ()
+    assert said in earlier.problems[0]
+
+
+def test_more_than_the_limit_is_not_taken(settings, first, present, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "IMAGES", Limits(size_bytes=20_000))
+    with archive(holds=datasets(first)) as large:
+        one = asking(settings, large.ae_title, large.port)
+        earlier, _ = look(one, present, tmp_path / "priors")
+    assert earlier.results == ()
+    assert "did not answer as it should" in earlier.problems[0]
+
+
+def test_a_worker_that_shall_stop_does_not_wait_for_the_archive(settings, present, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def tick():
+        raise Stop
+
+    with archive(find="stall") as slow:
+        one = asking(settings, slow.ae_title, slow.port)
+        with pytest.raises(Stop):
+            look(one, present, tmp_path / "priors", tick)
+    assert not (tmp_path / "priors").exists()
+
+
+def test_nobody_is_asked_without_a_route_that_says_so(pacs, present, tmp_path):
+    quiet = pacs.model_copy(
+        update={"routes": (pacs.routes[0].model_copy(update={"priors_from": None}),)}
+    )
+    with looked_up(quiet, job(), present, tmp_path / "priors", lambda: None) as earlier:
+        assert earlier is None
+
+
+@pytest.mark.parametrize("named", ["nowhere", "folder"])
+def test_a_route_can_only_look_in_an_archive(named):
+    with pytest.raises(ValueError, match=r"routes\[1\].priors_from names"):
+        Settings.model_validate(
+            {
+                "destinations": {"folder": {"kind": "folder", "path": "out"}},
+                "routes": [{"run": ["spots-ct"], "priors_from": named}],
+            }
+        )
