@@ -1,27 +1,28 @@
 """Every result object that any test makes, for the validators at the end of the session.
 
 Two sources: files that a test, or a node that it started, left in a temporary folder; and what
-an encoder returned within this process, written or not. Objects made wrong on purpose are in a
-folder named ``broken``, or were changed only after they were encoded.
+an encoder returned within this process, written or not, as it was then. Objects made wrong on
+purpose lie in a folder named ``broken``, or were changed only after they were encoded.
 
-Property tests make hundreds of objects that differ in nothing a validator reads otherwise: of
-those that differ only in UIDs, dates, numbers, free text and pixels, one is kept.
+Property tests make hundreds of objects that a validator reads alike: of those that differ only
+in UIDs, dates, numbers, free text, pixels and how often an item is repeated, one is kept.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterable
-from copy import copy
+import inspect
+import pkgutil
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset, dcmread
 
+import node.encode
 from node.uids import IMPLEMENTATION_CLASS_UID
-from tests.peers import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,46 +30,90 @@ if TYPE_CHECKING:
 BROKEN = "broken"
 """Name of a folder whose objects are wrong on purpose."""
 
-_ENCODERS = {
-    "segmentation": ("encode_segmentation",),
-    "document": ("encode_document",),
-    "parametric_map": ("encode_parametric_map",),
-    "presentation": ("encode_presentation",),
-    "key_objects": ("encode_key_objects", "encode_rejection_note"),
-    "pictures": ("encode_secondary_capture", "encode_pdf"),
-}
-"""Module of ``node.encode`` -> functions that return a whole object. Whoever imports them gets the
-watched ones, for they are wrapped before any test module is imported."""
-
-_VARIES = frozenset({"UI", "DA", "DT", "TM", "DS", "IS", "FL", "FD", "US", "SS", "UL", "SL"}) | {
-    "SH", "LO", "PN", "ST", "LT", "UT", "UC", "OB", "OW", "OF", "OD", "AT", "SV", "UV",
-}  # fmt: skip
-"""Value representations of which validators ask whether and how many, not which (codes apart)."""
-
-_TELLS = frozenset(
-    {"SOPClassUID", "ReferencedSOPClassUID", "CodeValue", "CodingSchemeDesignator", "CodeMeaning"}
-)
-
-_KEPT: dict[str, Dataset] = {}
-"""Structure -> the first object of it that an encoder returned."""
+_MANUFACTURER = "radnode"
+_META_BYTES = 1024
+_CODE = ("CodeValue", "LongCodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_CLASSES = ("SOPClassUID", "ReferencedSOPClassUID")
 
 
-def watch() -> None:
-    """Have every encoder of this process keep a copy of what it returns."""
-    for module_name, functions in _ENCODERS.items():
-        module = importlib.import_module(f"node.encode.{module_name}")
-        for name in functions:
-            setattr(module, name, _kept(getattr(module, name)))
+class Kept:
+    """Copies of what the encoders of this process returned, one of each structure."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="encoded-")
+        self._seen: set[str] = set()
+
+    @property
+    def paths(self) -> list[Path]:
+        return sorted(Path(self._folder.name).iterdir())
+
+    def keep(self, made: Dataset) -> None:
+        key = structure(made)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        from node.encode.write import write
+
+        write(Dataset(made), Path(self._folder.name) / f"{key}.dcm")
+
+    def watch(self) -> None:
+        """Have every encoder keep what it returns, for whoever imports it from now on."""
+        modules = [
+            importlib.import_module(f"node.encode.{module.name}")
+            for module in pkgutil.iter_modules(node.encode.__path__)
+        ]
+        watched = functools.cache(self._watched)
+        for module in modules:
+            for name, encoder in inspect.getmembers(module, inspect.isfunction):
+                if name.startswith("encode_"):
+                    setattr(module, name, watched(encoder))
+
+    def _watched(self, encoder: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(encoder)
+        def encode(*arguments: Any, **named: Any) -> Any:
+            made = encoder(*arguments, **named)
+            if isinstance(made, Dataset):
+                self.keep(made)
+            return made
+
+        return encode
 
 
-def _kept(encoder: Callable[..., Dataset | None]) -> Callable[..., Dataset | None]:
-    @functools.wraps(encoder)
-    def encode(*arguments: Any, **named: Any) -> Dataset | None:
-        made = encoder(*arguments, **named)
-        if made is not None:
-            key = structure(made)
-            if key not in _KEPT:
-                _KEPT[key] = copy(made)
-        return made
+def results_in(folder: Path) -> Iterator[Path]:
+    """Yield the result objects of this software that lie anywhere in ``folder``."""
+    for path in sorted(folder.rglob("*")):
+        if BROKEN in path.parts or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            meta = file.read(_META_BYTES)
+        if meta[128:132] == b"DICM" and IMPLEMENTATION_CLASS_UID.encode() in meta:
+            # What the node received bears its implementation too: it wrote the file.
+            header = dcmread(path, specific_tags=["Manufacturer", "ContributingEquipmentSequence"])
+            if header.get("Manufacturer") == _MANUFACTURER and header.get(
+                "ContributingEquipmentSequence"
+            ):
+                yield path
 
-    return encode
+
+def one_of_each(paths: list[Path]) -> list[Path]:
+    """Return the first file of each structure."""
+    return list({structure(dcmread(path)): path for path in reversed(paths)}.values())
+
+
+def structure(dataset: Dataset) -> str:
+    """Return a digest of what validators look at: elements, code strings, codes, classes."""
+    return sha256(repr(_shape(dataset)).encode()).hexdigest()
+
+
+def _shape(dataset: Dataset) -> tuple[Any, ...]:
+    shape: list[Any] = []
+    for element in dataset:
+        tells = element.VR == "CS" or element.keyword in (*_CODE, *_CLASSES)
+        if element.VR != "SQ":
+            shape.append((element.tag, element.VR, str(element.value) if tells else element.is_empty))
+            continue
+        items = element.value
+        if element.keyword == "PerFrameFunctionalGroupsSequence":
+            items = [items[0], items[-1]]
+        shape.append((element.tag, tuple(dict.fromkeys(map(_shape, items)))))
+    return tuple(shape)

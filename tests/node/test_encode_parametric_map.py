@@ -58,15 +58,9 @@ def test_dciodvfy_finds_no_error_in_the_map_of_any_source(tmp_path):
 def test_dcmqi_reads_every_value_at_its_place_in_the_patient(kind, tmp_path):
     source = SOURCES[kind]()
     write(map_of(source), tmp_path / "map.dcm")
-    reader = validators.program("paramap2itkimage")
-    subprocess.run(
-        [
-            *(reader, "--inputDICOM", tmp_path / "map.dcm"),
-            *("--outputDirectory", tmp_path, "-t", "nrrd"),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    reader = validators.program("paramap2itkimage") or ""
+    arguments = ["--inputDICOM", tmp_path / "map.dcm", "--outputDirectory", tmp_path, "-t", "nrrd"]
+    subprocess.run([reader, *map(str, arguments)], check=True, capture_output=True)
     (path,) = tmp_path.glob("*.nrrd")
     theirs = SimpleITK.ReadImage(str(path))
     ours = values_on(source)

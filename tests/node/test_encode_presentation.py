@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from pipelines.contract import Finding, Graphic, Presence, Region, Result, Segme
 from tests.node import shown
 from tests.peers import require, validators
 from tests.sr_templates import made
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 RING = Region(0, Graphic.CIRCLE, ((20.0, 20.0), (28.0, 20.0)))
 POINT = Region(0, Graphic.POINT, ((50.5, 10.5),))
@@ -53,7 +57,7 @@ def inside(lines, shape) -> np.ndarray:
 
 def test_dcmtk_draws_the_outline_around_the_masks_own_pixels_on_each_image(tmp_path):
     source = shown.ct()
-    state = encode_presentation(source, made.outlined(), made.work())
+    state = state_of(source, made.outlined())
     for k in (4, 7):
         shown.write_image(source.instances[k], np.full(made.SHAPE[1:], 532), tmp_path / "image.dcm")
         lines, _ = read_by_dcmtk(state, tmp_path / "image.dcm", tmp_path)
@@ -62,7 +66,7 @@ def test_dcmtk_draws_the_outline_around_the_masks_own_pixels_on_each_image(tmp_p
 
 def test_dcmtk_shows_the_values_in_the_images_own_window(tmp_path):
     source = shown.ct()
-    state = encode_presentation(source, made.outlined(), made.work())
+    state = state_of(source, made.outlined())
     stored = np.full(made.SHAPE[1:], 532)  # 40 HU, the middle of the window
     stored[0, 0], stored[0, 1] = (-160 + 1024) / 2, (240 + 1024) / 2
     shown.write_image(source.instances[5], stored, tmp_path / "image.dcm")
@@ -75,7 +79,7 @@ def test_dcmtk_shows_the_values_in_the_images_own_window(tmp_path):
 def test_where_the_rescale_differs_each_image_gets_its_window_in_stored_values(tmp_path):
     source = shown.ct()
     source.instances[5].RescaleSlope = 4
-    state = encode_presentation(source, made.outlined(), made.work())
+    state = state_of(source, made.outlined())
     assert "RescaleSlope" not in state
     for k, middle in ((4, 532), (5, 266)):
         shown.write_image(source.instances[k], np.full(made.SHAPE[1:], middle), tmp_path / "i.dcm")
@@ -103,22 +107,24 @@ def test_dciodvfy_finds_no_error_in_any_state(tmp_path):
     assert not any(validators.dciodvfy(tmp_path.iterdir()).values())
 
 
-def every_state():
+def state_of(source, result) -> Dataset:
+    state = encode_presentation(source, result, made.work())
+    assert state is not None
+    return state
+
+
+def every_state() -> dict[str, Dataset]:
     on_a_radiograph = circled(RING, POINT)
-    made_of = {
-        "ct": (shown.ct(), made.outlined(2)),
-        "enhanced": (made.multiframe(), made.outlined(2)),
-        "radiograph": (shown.radiograph(), on_a_radiograph),
-        "inverted": (shown.radiograph("MONOCHROME1"), on_a_radiograph),
-    }
     return {
-        kind: encode_presentation(source, result, made.work())
-        for kind, (source, result) in made_of.items()
+        "ct": state_of(shown.ct(), made.outlined(2)),
+        "enhanced": state_of(made.multiframe(), made.outlined(2)),
+        "radiograph": state_of(shown.radiograph(), on_a_radiograph),
+        "inverted": state_of(shown.radiograph("MONOCHROME1"), on_a_radiograph),
     }
 
 
 def test_only_images_that_show_something_are_referred_to():
-    state = encode_presentation(shown.ct(), made.outlined(), made.work())
+    state = state_of(shown.ct(), made.outlined())
     (series,) = state.ReferencedSeriesSequence
     uids = [image.ReferencedSOPInstanceUID for image in series.ReferencedImageSequence]
     assert uids == [shown.ct().instances[k].SOPInstanceUID for k in range(4, 8)]
@@ -126,7 +132,7 @@ def test_only_images_that_show_something_are_referred_to():
 
 def test_the_frames_of_a_multi_frame_image_are_named():
     source = made.multiframe()
-    state = encode_presentation(source, made.outlined(), made.work())
+    state = state_of(source, made.outlined())
     frames = [
         annotation.ReferencedImageSequence[0].ReferencedFrameNumber
         for annotation in state.GraphicAnnotationSequence
@@ -145,7 +151,7 @@ def test_every_label_has_a_layer_of_its_own_in_its_colour():
             ("肺", (0, 0, 255)),
         )
     )
-    state = encode_presentation(shown.ct(), Result(segments=segments), made.work())
+    state = state_of(shown.ct(), Result(segments=segments))
     layers = {layer.GraphicLayer: layer for layer in state.GraphicLayerSequence}
     assert len(layers) == 3
     assert all(re.fullmatch(r"[A-Z0-9_ ]{1,16}", name) for name in layers)
@@ -156,7 +162,7 @@ def test_every_label_has_a_layer_of_its_own_in_its_colour():
 
 
 def test_regions_are_drawn_as_the_pipeline_drew_them():
-    state = encode_presentation(shown.radiograph(), circled(RING, POINT), made.work())
+    state = state_of(shown.radiograph(), circled(RING, POINT))
     (annotation,) = state.GraphicAnnotationSequence
     ring, point = annotation.GraphicObjectSequence
     assert (ring.GraphicType, list(ring.GraphicData)) == ("CIRCLE", [20.0, 20.0, 28.0, 20.0])
@@ -165,13 +171,13 @@ def test_regions_are_drawn_as_the_pipeline_drew_them():
 
 
 def test_pixels_that_are_not_square_are_shown_as_they_are():
-    state = encode_presentation(shown.radiograph(), circled(RING), made.work())
+    state = state_of(shown.radiograph(), circled(RING))
     (area,) = state.DisplayedAreaSelectionSequence
     assert [float(value) for value in area.PresentationPixelSpacing] == [0.4, 0.2]
 
 
 def test_an_inverted_radiograph_stays_inverted():
-    state = encode_presentation(shown.radiograph("MONOCHROME1"), circled(RING), made.work())
+    state = state_of(shown.radiograph("MONOCHROME1"), circled(RING))
     assert state.PresentationLUTShape == "INVERSE"
 
 
@@ -186,7 +192,7 @@ def test_a_line_too_long_for_one_value_becomes_several_that_join():
 
 def test_labels_beyond_the_budget_are_left_out_whole_and_counted(monkeypatch):
     monkeypatch.setattr(presentation, "MOST_ANNOTATIONS", 8)
-    state = encode_presentation(shown.ct(), made.outlined(2), made.work())
+    state = state_of(shown.ct(), made.outlined(2))
     assert [layer.GraphicLayerDescription for layer in state.GraphicLayerSequence] == ["Brain"]
     assert len(state.GraphicAnnotationSequence) == 4
     assert state.ContentDescription.startswith("1 more not drawn.")
@@ -209,5 +215,5 @@ def test_there_is_no_state_where_nothing_can_be_drawn(source, result):
 
 def test_the_same_result_makes_the_same_bytes(tmp_path):
     for name in ("one", "other"):
-        write(encode_presentation(shown.ct(), made.outlined(2), made.work()), tmp_path / name)
+        write(state_of(shown.ct(), made.outlined(2)), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()

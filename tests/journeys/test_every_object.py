@@ -1,0 +1,41 @@
+"""Every object that any test of this session made: no error from any validator of the field."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from pydicom import dcmread
+
+from tests.every_object import one_of_each, results_in
+from tests.peers import pixelmed, validators
+from tests.peers.validators import complaints_about, is_report
+
+PROGRAMS = ("dciodvfy", "dsrdump", "dcmpschk", "segimage2itkimage", "tid1500reader")
+
+
+@pytest.fixture(scope="module")
+def objects(request, tmp_path_factory):
+    """One file of each structure."""
+    made = [*request.config.encoded.paths, *results_in(tmp_path_factory.getbasetemp())]
+    if not made:
+        pytest.skip("no test of this session made a result object")
+    kept = one_of_each(made)
+    kinds = Counter(dcmread(path, stop_before_pixels=True).SOPClassUID.name for path in kept)
+    print(f"\n{len(made)} result objects, {len(kept)} structures:")
+    print(*(f"  {count:4} {kind}" for kind, count in sorted(kinds.items())), sep="\n")
+    return kept
+
+
+@pytest.mark.skipif(
+    bool(validators.why_missing(*PROGRAMS)), reason=validators.why_missing(*PROGRAMS)
+)
+def test_dicom3tools_dcmtk_and_dcmqi_find_no_error_in_any_object(objects):
+    assert complaints_about(objects) == {}
+
+
+@pytest.mark.skipif(bool(pixelmed.why_missing()), reason=pixelmed.why_missing())
+def test_pixelmed_finds_no_error_in_any_report(objects):
+    reports = [path for path in objects if is_report(dcmread(path, stop_before_pixels=True))]
+    found = pixelmed.pixelmed(reports)
+    assert {path: said for path, said in found.items() if said} == {}
