@@ -111,6 +111,14 @@ def statement(finding: Finding) -> str:
     return f"{name}{place}: {words}{sure}."
 
 
+def place(finding: Finding) -> list[str]:
+    """Return where a finding is, as a sentence; none where that is not known."""
+    if finding.site is None:
+        return []
+    side = "" if finding.laterality is None else f", {finding.laterality.meaning.lower()}"
+    return [f"Site: {finding.site.meaning}{side}."]
+
+
 def summary(result: Result) -> list[str]:
     """Return the whole result in sentences, the pipeline's own notes last."""
     said = [statement(finding) for finding in result.findings]

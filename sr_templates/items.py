@@ -62,10 +62,14 @@ def container(
     template: str | None = None,
 ) -> Any:
     """Return a CONTAINER item; ``template`` is the TID it follows, if it is a template's root."""
-    return _with(
-        sr.ContainerContentItem(concept(name), relationship_type=relation, template_id=template),
-        children,
+    # SEPARATE: a viewer that takes content for running text drops names and children (OHIF 3.13).
+    own = sr.ContainerContentItem(
+        concept(name),
+        is_content_continuous=False,
+        relationship_type=relation,
+        template_id=template,
     )
+    return _with(own, children)
 
 
 def root(name: Code, children: Iterable[Any], template: str) -> Any:

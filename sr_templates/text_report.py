@@ -13,7 +13,7 @@ undecided, is a Conclusion.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from highdicom import sr
 from pydicom.uid import EnhancedSRStorage
@@ -23,19 +23,16 @@ from sr_templates import codes, context, items, places
 from sr_templates.measurement_report import sites
 from sr_templates.report import Report, Subject
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pipelines.contract import Code
-
 UNITS = {
     "1": "",
     "[hnsf'U]": "HU",
     "{pixels}": "pixels",
+    "cm2": "cm²",
     "cm3": "cm³",
     "d": "days",
     "mm2": "mm²",
     "mm3": "mm³",
+    "uV": "µV",
 }
 """UCUM code -> as people write it. A unit that is not here is written as it is."""
 
@@ -69,12 +66,11 @@ def text_report(subject: Subject, result: Result) -> Report:
         [
             *context.language(),
             *sr.ObservationContext(observer_device_context=context.observer(subject.author)),
-            *([_section(codes.FINDINGS, findings)] if findings else []),
-            _section(codes.CONCLUSIONS, conclusions),
+            *([items.container(codes.FINDINGS, findings)] if findings else []),
+            items.container(codes.CONCLUSIONS, conclusions),
         ],
         "2000",
     )
-    root.ContinuityOfContent = "SEPARATE"
     return Report(EnhancedSRStorage, root)
 
 
@@ -103,15 +99,9 @@ def rounded(value: float) -> str:
     return digits.rstrip("0").rstrip(".") if decimals else digits
 
 
-def _section(name: Code, content: Iterable[Any]) -> Any:
-    section = items.container(name, content)
-    section.ContinuityOfContent = "SEPARATE"
-    return section
-
-
 def _finding(subject: Subject, masks: places.Masks, finding: Finding) -> Any:
     """Return a finding in words, a line for each measurement, its codes and numbers below."""
-    said = [context.statement(finding), *_site(finding), *_where(subject, masks, finding)]
+    said = [context.statement(finding), *context.place(finding), *_where(subject, masks, finding)]
     lines = [" ".join(said), *map(written, finding.measurements)]
     present = finding.presence is Presence.PRESENT
     item = items.text(codes.FINDING if present else codes.CONCLUSION, "\r\n".join(lines))
@@ -126,13 +116,6 @@ def _finding(subject: Subject, masks: places.Masks, finding: Finding) -> Any:
         ]
     )
     return item
-
-
-def _site(finding: Finding) -> list[str]:
-    if finding.site is None:
-        return []
-    side = "" if finding.laterality is None else f", {finding.laterality.meaning.lower()}"
-    return [f"Site: {finding.site.meaning}{side}."]
 
 
 def _where(subject: Subject, masks: places.Masks, finding: Finding) -> list[str]:

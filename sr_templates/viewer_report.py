@@ -17,7 +17,6 @@ Only what is present is drawn. Identifiers are plain, so that no viewer asks to 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from highdicom import sr
@@ -25,7 +24,7 @@ from pydicom.uid import ComprehensiveSRStorage
 
 from pipelines.codes import LONG_AXIS, MEAN, MORPHOLOGICALLY_ABNORMAL, SHORT_AXIS
 from pipelines.contract import Finding, Graphic, Presence, Region, Result, Segment, Waveform
-from pipelines.diameters import Diameters, diameters
+from pipelines.diameters import Chord, Diameters, diameters
 from sr_templates import codes, context, items, places
 from sr_templates.measurement_report import common, document, planar
 from sr_templates.report import Report, Subject
@@ -97,17 +96,12 @@ def _beside(finding: Finding, drawings: list[Region | Diameters]) -> list[Any]:
 
 def _axes(subject: Subject, found: Diameters) -> list[Any]:
     """Return two lengths, each inferred from its line (TID 300 with TID 320)."""
-    lines = [
-        (name, chord.length_mm, Region(found.image, Graphic.POLYLINE, (chord.start, chord.end)))
+    return [
+        items.number(name, chord.length_mm, "mm", children=[_line(subject, found.image, chord)])
         for name, chord in zip(_AXES, (found.long, found.short), strict=True)
     ]
-    shape = partial(
-        places.shape_item,
-        name=codes.SOURCE,
-        source=codes.SOURCE,
-        relation=items.INFERRED_FROM,
-    )
-    return [
-        items.number(name, length_mm, "mm", children=[shape(subject, line)])
-        for name, length_mm, line in lines
-    ]
+
+
+def _line(subject: Subject, image: int, chord: Chord) -> Any:
+    line = Region(image, Graphic.POLYLINE, (chord.start, chord.end))
+    return places.shape_item(subject, line, codes.SOURCE, codes.SOURCE, items.INFERRED_FROM)

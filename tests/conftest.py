@@ -10,6 +10,7 @@ import pytest
 from node.settings import Complete, Listen, Settings, Spool, Work
 from node.store.ledger import Ledger, open_ledger
 from node.store.migrate import migrate
+from tests.every_object import KEPT, Kept
 from tests.peers import free_port, postgres, valkey
 from tests.peers import orthanc as orthanc_peer
 
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
     from tests.peers.orthanc import Orthanc
     from tests.peers.postgres import Postgres
     from tests.peers.valkey import Broker
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what encoders return, for the validators at the end of the session."""
+    config.stash[KEPT] = Kept()
+    config.stash[KEPT].watch()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run last what looks at the objects of all other tests."""
+    items.sort(key=lambda item: item.path.name == "test_every_object.py")
+
+
+@pytest.fixture
+def broken_source(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The source of this test breaks the standard, and what is made of it does for that reason."""
+    with request.config.stash[KEPT].paused():
+        yield
 
 
 @pytest.fixture(scope="session")

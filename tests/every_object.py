@@ -15,17 +15,23 @@ import importlib
 import inspect
 import pkgutil
 import tempfile
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from pydicom import Dataset, dcmread
 
 import node.encode
+from node.encode.write import write
 from node.uids import IMPLEMENTATION_CLASS_UID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+KEPT = pytest.StashKey["Kept"]()
+"""Where a session keeps them."""
 
 BROKEN = "broken"
 """Name of a folder whose objects are wrong on purpose."""
@@ -41,20 +47,25 @@ class Kept:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="encoded-")
-        self._seen: set[str] = set()
+        self._paused = False
 
     @property
     def paths(self) -> list[Path]:
         return sorted(Path(self._folder.name).iterdir())
 
-    def keep(self, made: Dataset) -> None:
-        key = structure(made)
-        if key in self._seen:
-            return
-        self._seen.add(key)
-        from node.encode.write import write
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep nothing meanwhile."""
+        self._paused = True
+        yield
+        self._paused = False
 
-        write(Dataset(made), Path(self._folder.name) / f"{key}.dcm")
+    def keep(self, made: Dataset) -> None:
+        if self._paused:
+            return
+        new = Path(self._folder.name) / "new"
+        write(Dataset(made), new)  # a copy, so that the encoder's own stays as it is
+        new.replace(new.with_name(f"{structure(dcmread(new))}.dcm"))
 
     def watch(self) -> None:
         """Have every encoder keep what it returns, for whoever imports it from now on."""
@@ -110,10 +121,12 @@ def _shape(dataset: Dataset) -> tuple[Any, ...]:
     for element in dataset:
         tells = element.VR == "CS" or element.keyword in (*_CODE, *_CLASSES)
         if element.VR != "SQ":
-            shape.append((element.tag, element.VR, str(element.value) if tells else element.is_empty))
+            shape.append(
+                (element.tag, element.VR, str(element.value) if tells else element.is_empty)
+            )
             continue
         items = element.value
         if element.keyword == "PerFrameFunctionalGroupsSequence":
-            items = [items[0], items[-1]]
-        shape.append((element.tag, tuple(dict.fromkeys(map(_shape, items)))))
+            items = items and [items[0], items[-1]]
+        shape.append((element.tag, tuple(dict.fromkeys(map(_shape, items or ())))))
     return tuple(shape)

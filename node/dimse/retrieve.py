@@ -45,8 +45,9 @@ MEDIUM = 0x0000
 SUCCESS = 0x0000
 PENDING = (0xFF00, 0xFF01)
 """Matches or sub-operations are continuing (PS3.4 tables C.4-1 and C.4-3)."""
-SOME_FAILED = 0xB000
-"""Sub-operations are complete, one or more of them with failures."""
+SOME_FAILED = (0xA701, 0xA702, 0xB000, *range(0xC000, 0xD000))
+"""Of the sub-operations, or all of them (PS3.4 table C.4-3): for want of a presentation context,
+for example. What came is whole."""
 OUT_OF_RESOURCES = 0xA700
 
 MAXIMUM_ANSWERS = 5000
@@ -132,7 +133,7 @@ class Archive:
             elif not isinstance(message, C_GET):
                 raise self._nonsense()
             elif message.Status not in PENDING:
-                if message.Status != SOME_FAILED:
+                if message.Status not in SOME_FAILED:
                     self._require_success(message.Status)
                 return files, message.Status == SUCCESS
         raise self._nonsense()

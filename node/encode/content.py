@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +9,7 @@ from node.encode.overlays import overlays
 from node.encode.views import strip, views
 from sr_templates import context
 from sr_templates.could_not_look import NOT_ANALYSED
+from sr_templates.text_report import UNITS, rounded
 
 if TYPE_CHECKING:
     from node.encode.overlays import Color, Overlay
@@ -18,25 +18,19 @@ if TYPE_CHECKING:
     from node.load.source import Source
     from pipelines.contract import Measurement, Result
 
-_UNITS = {
-    "1": "",
-    "[hnsf'U]": "HU",
-    "{pixels}": "pixels",
-    "cm2": "cm²",
-    "cm3": "cm³",
-    "mm2": "mm²",
-    "mm3": "mm³",
-    "uV": "µV",
-}
-"""UCUM -> as it is printed; other units print as they are."""
-
 
 class Measured(NamedTuple):
-    """A measurement in words: ``interval`` is empty where the pipeline knows none."""
+    """A measurement in words, as the text report writes it.
+
+    Attributes:
+        name: What was measured.
+        value: With its unit.
+        details: Its interval and method; empty where the pipeline knows none.
+    """
 
     name: str
     value: str
-    interval: str
+    details: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,8 @@ def _statements(result: Result, drawn: tuple[Overlay, ...]) -> tuple[Statement, 
             about, _, text = sentence.partition(": ")
             color = colors.get(finding.segment or "") or regions.get(finding.regions)
             measurements = tuple(map(_measured, finding.measurements))
-            statements.append(Statement(about, text, color, measurements))
+            said = " ".join([text, *context.place(finding)])
+            statements.append(Statement(about, said, color, measurements))
             continue
         outlined = sentence.removeprefix("Outlined: ").removesuffix(".")
         about, text = ("Outlined", outlined) if outlined in colors else ("", sentence)
@@ -123,18 +118,13 @@ def _statements(result: Result, drawn: tuple[Overlay, ...]) -> tuple[Statement, 
 def _measured(measurement: Measurement) -> Measured:
     name = measurement.name.meaning
     if measurement.derivation is not None:
-        name = f"{name}, {measurement.derivation.meaning.lower()}"
-    unit = _UNITS.get(measurement.unit, measurement.unit)
-    value = f"{_number(measurement.value)} {unit}".strip()
-    if measurement.lowest is None or measurement.highest is None:
-        return Measured(name, value, "")
-    bounds = f"{_number(measurement.lowest)} to {_number(measurement.highest)}"
-    return Measured(name, value, f"(95 % interval {bounds})")
-
-
-def _number(value: float) -> str:
-    """Return four significant digits, never an exponent."""
-    magnitude = math.floor(math.log10(abs(value))) if value else 0
-    digits = min(max(3 - magnitude, 0), 9)
-    text = f"{value:.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+        name += f" ({measurement.derivation.meaning.lower()})"
+    value = f"{rounded(measurement.value)} {UNITS.get(measurement.unit, measurement.unit)}"
+    bounds = [
+        f"{word} {rounded(bound)}"
+        for word, bound in (("from", measurement.lowest), ("to", measurement.highest))
+        if bound is not None
+    ]
+    interval = f"(95 % interval {' '.join(bounds)})" if bounds else ""
+    method = "" if measurement.method is None else f"by {measurement.method.meaning}"
+    return Measured(name, value.strip(), f"{interval} {method}".strip())

@@ -152,6 +152,7 @@ def _frame_label(of: Image) -> bytes:
 
 
 def _segment_identification(number: int) -> bytes:
+    """Say it with the frame even of a single segment: some readers look nowhere else."""
     segment = _element("ReferencedSegmentNumber", "US", struct.pack("<H", number))
     return _sequence("SegmentIdentificationSequence", segment)
 

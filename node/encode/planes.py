@@ -16,8 +16,6 @@ from pydicom.valuerep import DS
 
 from node.encode.images import image
 from pipelines.contract import Images, Volume
-from sr_templates import codes
-from sr_templates.items import concept
 
 if TYPE_CHECKING:
     from node.load.source import Source
@@ -28,16 +26,16 @@ def set_references(result: Dataset, source: Source) -> None:
 
     Without Referenced Series Sequence viewers load nothing.
     """
-    images = []
+    references = []
     for instance in source.instances:
-        image = Dataset()
-        image.ReferencedSOPClassUID = instance.SOPClassUID
-        image.ReferencedSOPInstanceUID = instance.SOPInstanceUID
-        images.append(image)
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = instance.SOPClassUID
+        reference.ReferencedSOPInstanceUID = instance.SOPInstanceUID
+        references.append(reference)
     series = Dataset()
     series.SeriesInstanceUID = source.instances[0].SeriesInstanceUID
-    series.ReferencedInstanceSequence = images
-    result.SourceImageSequence = images
+    series.ReferencedInstanceSequence = references
+    result.SourceImageSequence = references
     result.ReferencedSeriesSequence = [series]
 
 
@@ -49,18 +47,6 @@ def set_frame_of_reference(result: Dataset, source: Source) -> None:
         result.PositionReferenceIndicator = first.get("PositionReferenceIndicator")
     if not isinstance(source.study, Volume):
         result.PatientOrientation = first.get("PatientOrientation")  # type 2 here (C.7.6.1)
-
-
-def derivation(source: Source, k: int) -> Dataset:
-    """Return the Derivation Image group of what is drawn on image ``k``, voxel on voxel."""
-    reference = image(source, k).reference()
-    reference.SpatialLocationsPreserved = "YES"
-    reference.PurposeOfReferenceCodeSequence = [concept(codes.SOURCE_IMAGE)]
-    derived, group = Dataset(), Dataset()
-    derived.SourceImageSequence = [reference]
-    derived.DerivationCodeSequence = [concept(codes.SEGMENTATION)]
-    group.DerivationImageSequence = [derived]
-    return group
 
 
 def positions(source: Source) -> tuple[Any, ...]:

@@ -214,7 +214,7 @@ class _Words:
 
     def _measured_width(self, measurement: Measured) -> float:
         size = 0.9 * self._size
-        named, plain = f"{measurement.name}  ", f"  {measurement.interval}".rstrip()
+        named, plain = f"{measurement.name}  ", f"  {measurement.details}".rstrip()
         value = width(measurement.value, size, bold=True)
         return width(named, size) + value + width(plain, size) + 1.4 * size
 
@@ -249,17 +249,19 @@ class _Words:
         return y + 0.35 * size
 
     def _measurement(self, one: Measured, place: tuple[float, float], room: float) -> None:
-        """Write a name, its value and its interval; the name is cut where there is no room."""
+        """Write a name, its value and its details; these and the name are cut to the room."""
         size = 0.9 * self._size
         x, y = place
-        others = self._measured_width(one) - width(one.name, size)
-        name = clipped(one.name, size, max(room - others, size))
+        end = x + room
         faint = self._page.theme.faint
+        others = self._measured_width(one) - width(one.name, size)
+        name = clipped(one.name, size, max(room - others, 0.4 * room))
         self._page.text((x, y), name, size, faint)
         x += width(f"{name}  ", size)
         self._page.text((x, y), one.value, size, bold=True)
-        x += width(f"{one.value}  ", size, bold=True)
-        self._page.text((x, y), one.interval, size, faint)
+        if one.details:
+            x += width(f"{one.value}  ", size, bold=True)
+            self._page.text((x, y), clipped(one.details, size, end - x), size, faint)
 
 
 class _Footer:

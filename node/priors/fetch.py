@@ -187,7 +187,9 @@ def _results(
                 ours |= {
                     path: header
                     for path, header in headers.items()
-                    if is_ours(header, pipeline) and patient.is_of(header)
+                    if is_ours(header, pipeline)
+                    and patient.is_of(header)
+                    and text(header, "StudyInstanceUID") == study_uid
                 }
         latest = latest_result(ours)
         found += [latest] if latest is not None else []
@@ -201,11 +203,13 @@ def _series(opened: Archive, study_uid: str, series_uid: str) -> tuple[dict[Path
     keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
     files, complete = opened.get(_keys("SERIES", **keys))
     headers = dict(_headers(files))
-    if not complete:  # as with dose reports, for which no presentation context was proposed
+    # As with a dose report, for which no presentation context was proposed.
+    if not complete or not files:
         came = {str(header.SOPInstanceUID) for header in headers.values()}
         images = opened.find(_keys("IMAGE", **keys, SOPInstanceUID="", SOPClassUID=""))
         complete = not any(
             text(image, "SOPClassUID") in (*SEGMENTATIONS, *REPORTS)
+            and text(image, "SeriesInstanceUID") == series_uid
             and text(image, "SOPInstanceUID") not in came
             for image in images
         )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SCREENSHOTS = REPOSITORY / "build" / "browser"
 
+_VIEWPORT = """services.cornerstoneViewportService.getCornerstoneViewport(
+  services.viewportGridService.getState().activeViewportId
+)"""
 _CANVAS = "viewport.getCanvas().toDataURL('image/png')"
 _TO_WORLD = "given.map(point => Array.from(viewport.canvasToWorld(point)))"
 _SCROLL = "viewport.setImageIdIndex(viewport.getImageIds().findIndex(id => id.includes(given)))"
@@ -93,8 +96,7 @@ class Viewer:
         self.rows.first.wait_for()
 
     def scroll_to(self, sop_instance_uid: str) -> None:
-        """Show this image, once there is one to scroll from."""
-        wait_until(lambda: self._ask("viewport?.getImageIds().length"), what="The viewport")
+        """Show this image."""
         self._ask(_SCROLL, f"/instances/{sop_instance_uid}/")
 
     @property
@@ -126,13 +128,6 @@ class Viewer:
             color = tuple(int(part) for part in style.strip("rgb()").split(","))
             listed[row.locator('[data-cy="data-row-title"]').inner_text()] = color
         return listed
-
-    def volume_mm3(self, label: str) -> float:
-        """Return the volume that the viewer itself computes of the segment of a row."""
-        self.rows.filter(has_text=label).hover()
-        card = self.page.locator(".segment-statistics").filter(has_text=label)
-        value = card.get_by_text("Volume", exact=True).locator("xpath=following-sibling::*/span[1]")
-        return float(value.inner_text())
 
     def outlines(self) -> list[npt.NDArray[np.float64]]:
         """Return the points of every closed or open line of the annotations, in the patient."""
@@ -177,13 +172,9 @@ class Viewer:
 
     def _ask(self, expression: str, given: Any = None) -> Any:
         """Return what an expression about ``viewport``, the active one, and ``given`` yields."""
+        self.page.wait_for_function(f"() => ({_VIEWPORT}) !== null")
         return self.page.evaluate(
-            f"""given => {{
-              const id = services.viewportGridService.getState().activeViewportId;
-              const viewport = services.cornerstoneViewportService.getCornerstoneViewport(id);
-              return {expression};
-            }}""",
-            given,
+            f"given => {{ const viewport = {_VIEWPORT}; return {expression}; }}", given
         )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from pydicom import dcmread
 
-from tests.every_object import one_of_each, results_in
+from tests.every_object import KEPT, one_of_each, results_in
 from tests.peers import pixelmed, validators
 from tests.peers.validators import complaints_about, is_report
 
@@ -17,7 +17,7 @@ PROGRAMS = ("dciodvfy", "dsrdump", "dcmpschk", "segimage2itkimage", "tid1500read
 @pytest.fixture(scope="module")
 def objects(request, tmp_path_factory):
     """One file of each structure."""
-    made = [*request.config.encoded.paths, *results_in(tmp_path_factory.getbasetemp())]
+    made = [*request.config.stash[KEPT].paths, *results_in(tmp_path_factory.getbasetemp())]
     if not made:
         pytest.skip("no test of this session made a result object")
     kept = one_of_each(made)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from pydicom import dcmread, dcmwrite
+from pydicom.uid import XRayRadiationDoseSRStorage
 
 from node.dimse import sender
 from node.dimse.retrieve import Limits
@@ -246,6 +247,7 @@ def test_an_archive_that_is_away_is_not_an_archive_without_results(settings, pre
         ({"get": "cut"}, "did not answer"),
         ({"get": "refuse"}, "does not let this node"),
         ({"get": "fail"}, "could not be retrieved"),
+        ({"get": "forget"}, "could not be retrieved"),
     ],
 )
 def test_an_archive_that_fails_is_not_an_archive_without_results(
@@ -256,6 +258,17 @@ def test_an_archive_that_fails_is_not_an_archive_without_results(
         earlier, _ = look(one, present, tmp_path / "priors")
     assert earlier.results == ()
     assert said in earlier.problems[0]
+
+
+def test_reports_of_dose_are_nobodys_loss(settings, first, present, tmp_path):
+    """They are not asked for, and an archive says that it failed to send them."""
+    (dose,) = [dcmread(path) for role, path in first.results.items() if role == "sr"]
+    dose.SOPClassUID = dose.file_meta.MediaStorageSOPClassUID = XRayRadiationDoseSRStorage
+    dose.SOPInstanceUID, dose.SeriesInstanceUID = "1.2.3.4", "1.2.3"
+    with archive(holds=[dose, *datasets(first)]) as mixed:
+        asked = asking(settings, mixed.ae_title, mixed.port)
+        earlier, _ = look(asked, present, tmp_path / "priors")
+    assert (len(earlier.results), earlier.problems) == (1, ())
 
 
 def test_more_than_the_limit_is_not_taken(settings, first, present, tmp_path, monkeypatch):

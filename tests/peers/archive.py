@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ class Archive:
     Attributes:
         holds: Objects with pixel data; C-GET sends all of the series that was asked for.
         find: ``ok``, ``refuse``, ``nonsense`` or ``stall``.
-        get: ``ok``, ``refuse``, ``fail`` (each sub-operation), ``cut`` or ``stall``.
+        get: ``ok``, ``refuse``, ``fail`` (each sub-operation), ``forget``, ``cut`` or ``stall``.
     """
 
     holds: list[Dataset] = field(default_factory=list)
@@ -66,20 +67,20 @@ class Archive:
         if self.get == "stall":
             self._closing.wait()
         if self.get == "refuse":
-            yield 0
-            yield 0xA702, None
+            yield 1
+            yield 0xA900, None
             return
         series = str(event.identifier.SeriesInstanceUID)
         wanted = [one for one in self.holds if one.SeriesInstanceUID == series]
+        if self.get == "forget":
+            wanted = []
         yield len(wanted)
         for number, one in enumerate(wanted):
             if self.get == "cut" and number == 1:
                 event.assoc.abort()
                 return
             if self.get == "fail":
-                broken = Dataset()
-                broken.update(one)
-                broken.file_meta = one.file_meta
+                broken = deepcopy(one)
                 broken.SOPClassUID = "1.2.3.4"  # for which no context was proposed
                 yield 0xFF00, broken
             else:
