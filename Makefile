@@ -16,7 +16,7 @@ ARGS ?=
 
 READY := .venv/.ready
 BIN := $(CURDIR)/.venv/bin
-DEBIAN_PEERS := dcmtk orthanc poppler-utils postgresql redis-server
+DEBIAN_PEERS := chromium dcmtk orthanc orthanc-dicomweb poppler-utils postgresql redis-server
 
 .PHONY: demo test bench evaluate lint peers
 
@@ -63,7 +63,7 @@ $(READY): pyproject.toml requirements.lock
 
 # Servers and tools of other makers. Where they are missing and cannot be installed, the tests
 # that need them are skipped and say so. The policy keeps apt from starting what it installs.
-peers:
+peers: $(READY)
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! dpkg -s $(DEBIAN_PEERS) >/dev/null 2>&1; then \
 		echo 'Installing $(DEBIAN_PEERS).'; \
 		policy=/usr/sbin/policy-rc.d; \
@@ -76,3 +76,4 @@ peers:
 			|| echo "$$package could not be installed; the tests that need it will be skipped."; \
 		done; \
 	fi
+	@$(BIN)/python -m tests.peers.ohif

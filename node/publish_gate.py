@@ -62,13 +62,13 @@ _OTHERS: dict[str, tuple[str, Problems]] = {
     ),
     SecondaryCaptureImageStorage: (
         "The secondary capture",
-        lambda picture, _: picture_problems(picture),
+        picture_problems,
     ),
     MultiFrameTrueColorSecondaryCaptureImageStorage: (
         "The secondary capture",
-        lambda picture, _: picture_problems(picture),
+        picture_problems,
     ),
-    EncapsulatedPDFStorage: ("The PDF", lambda document, _: pdf_problems(document)),
+    EncapsulatedPDFStorage: ("The PDF", pdf_problems),
 }
 """SOP class -> what a message calls it, and what is checked of it alone."""
 

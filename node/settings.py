@@ -269,11 +269,8 @@ class Settings(Section):
                     "which is not under [destinations]"
                 )
             asked = self.destinations.get(route.priors_from or "")
-            if route.priors_from is not None and not isinstance(asked, DimseDestination):
-                raise ValueError(
-                    f"routes[{number}].priors_from names {route.priors_from}, "
-                    "which is no destination of kind 'dimse'"
-                )
+            if route.priors_from and not isinstance(asked, DimseDestination):
+                raise ValueError(f"routes[{number}].priors_from is no destination of kind 'dimse'")
         return self
 
     @model_validator(mode="after")

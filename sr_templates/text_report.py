@@ -12,7 +12,6 @@ undecided, is a Conclusion.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from highdicom import sr
@@ -21,20 +20,8 @@ from pydicom.uid import EnhancedSRStorage
 from pipelines.contract import Finding, Measurement, Presence, Result, Waveform
 from sr_templates import codes, context, items, places
 from sr_templates.measurement_report import sites
+from sr_templates.quantities import in_words
 from sr_templates.report import Report, Subject
-
-UNITS = {
-    "1": "",
-    "[hnsf'U]": "HU",
-    "{pixels}": "pixels",
-    "cm2": "cm²",
-    "cm3": "cm³",
-    "d": "days",
-    "mm2": "mm²",
-    "mm3": "mm³",
-    "uV": "µV",
-}
-"""UCUM code -> as people write it. A unit that is not here is written as it is."""
 
 _LISTED = 5
 """Places that a sentence lists before it only counts the rest."""
@@ -74,35 +61,15 @@ def text_report(subject: Subject, result: Result) -> Report:
     return Report(EnhancedSRStorage, root)
 
 
-def written(measurement: Measurement) -> str:
-    """Return a measurement as people write it, to four significant digits."""
-    name = measurement.name.meaning
-    if measurement.derivation is not None:
-        name += f" ({measurement.derivation.meaning.lower()})"
-    value = f"{rounded(measurement.value)} {UNITS.get(measurement.unit, measurement.unit)}"
-    bounds = [
-        f"{word} {rounded(bound)}"
-        for word, bound in (("from", measurement.lowest), ("to", measurement.highest))
-        if bound is not None
-    ]
-    interval = f" (95 % interval {' '.join(bounds)})" if bounds else ""
-    method = "" if measurement.method is None else f", by {measurement.method.meaning}"
-    return f"{name}: {value.strip()}{interval}{method}"
-
-
-def rounded(value: float) -> str:
-    """Return a number to four significant digits, or to a whole number if that is longer."""
-    if value == 0.0:
-        return "0"
-    decimals = max(0, 3 - math.floor(math.log10(abs(value))))
-    digits = f"{value:.{decimals}f}"
-    return digits.rstrip("0").rstrip(".") if decimals else digits
+def _line(measurement: Measurement) -> str:
+    name, value, remark = in_words(measurement)
+    return f"{name}: {value} {remark}".rstrip()
 
 
 def _finding(subject: Subject, masks: places.Masks, finding: Finding) -> Any:
     """Return a finding in words, a line for each measurement, its codes and numbers below."""
     said = [context.statement(finding), *context.place(finding), *_where(subject, masks, finding)]
-    lines = [" ".join(said), *map(written, finding.measurements)]
+    lines = [" ".join(said), *map(_line, finding.measurements)]
     present = finding.presence is Presence.PRESENT
     item = items.text(codes.FINDING if present else codes.CONCLUSION, "\r\n".join(lines))
     item.ContentSequence = sr.ContentSequence(

@@ -178,7 +178,12 @@ def _or(patterns: str | tuple[str, ...]) -> str:
     show_default=True,
     help="Which objects to make, as for a destination.",
 )
-def run(name: str, folder: Path, out: Path, profile: str) -> None:
+@click.option(
+    "--prior",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of earlier results and their images, to compare with.",
+)
+def run(name: str, folder: Path, out: Path, profile: str, prior: Path | None) -> None:
     """Try PIPELINE on the DICOM files in FOLDER. Needs no server, changes no ledger."""
     chosen = pipeline(name)
     series: dict[str, list[Path]] = {}
@@ -196,9 +201,10 @@ def run(name: str, folder: Path, out: Path, profile: str) -> None:
             do=f"It asks for {wanted}.",
         )
     chosen.warm_up()
+    priors = _dicom_files(prior) if prior else []
     for number, paths in enumerate(suited, start=1):
         where = out if len(suited) == 1 else out / f"series-{number}"
-        _run_series(chosen, paths, where, PROFILES[profile])
+        _run_series(chosen, paths, where, PROFILES[profile], priors)
 
 
 def _unit_of(path: Path) -> str:
@@ -210,11 +216,18 @@ def _unit_of(path: Path) -> str:
 
 
 def _run_series(
-    chosen: Pipeline, paths: Sequence[Path], folder: Path, roles: frozenset[Role]
+    chosen: Pipeline,
+    paths: Sequence[Path],
+    folder: Path,
+    roles: frozenset[Role],
+    priors: Sequence[Path],
 ) -> None:
     from node.analyse import analyse
+    from node.priors.folder import earlier_among
 
-    identity = derived_uuid("run", _digest(paths), chosen.name, chosen.version).hex
+    # What it is compared with changes the result, so it is another result.
+    identity = derived_uuid("run", _digest([*paths, *priors]), chosen.name, chosen.version).hex
+    earlier = earlier_among(priors, chosen.name, paths[0]) if priors else None
     work = Work(
         job_id=identity,
         uid_parts=(identity,),
@@ -228,7 +241,7 @@ def _run_series(
         software_version=__version__,
         roles=roles,
     )
-    analysis = analyse(chosen, paths, work, folder)
+    analysis = analyse(chosen, paths, work, folder, earlier)
     for role, path in analysis.files.items():
         click.echo(f"{role}: {path}")
     click.echo(as_text(dcmread(analysis.files["sr"])))

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from node.encode.overlays import overlays
 from node.encode.views import strip, views
 from sr_templates import context
 from sr_templates.could_not_look import NOT_ANALYSED
-from sr_templates.text_report import UNITS, rounded
+from sr_templates.quantities import in_words
 
 if TYPE_CHECKING:
     from node.encode.overlays import Color, Overlay
     from node.encode.views import Strip, View
     from node.encode.work import Work
     from node.load.source import Source
-    from pipelines.contract import Measurement, Result
-
-
-class Measured(NamedTuple):
-    """A measurement in words, as the text report writes it.
-
-    Attributes:
-        name: What was measured.
-        value: With its unit.
-        details: Its interval and method; empty where the pipeline knows none.
-    """
-
-    name: str
-    value: str
-    details: str
+    from pipelines.contract import Result
+    from sr_templates.quantities import Quantity
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,7 @@ class Statement:
     about: str
     text: str
     color: Color | None = None
-    measurements: tuple[Measured, ...] = ()
+    measurements: tuple[Quantity, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +92,7 @@ def _statements(result: Result, drawn: tuple[Overlay, ...]) -> tuple[Statement, 
         if finding is not None:
             about, _, text = sentence.partition(": ")
             color = colors.get(finding.segment or "") or regions.get(finding.regions)
-            measurements = tuple(map(_measured, finding.measurements))
+            measurements = tuple(map(in_words, finding.measurements))
             said = " ".join([text, *context.place(finding)])
             statements.append(Statement(about, said, color, measurements))
             continue
@@ -113,18 +100,3 @@ def _statements(result: Result, drawn: tuple[Overlay, ...]) -> tuple[Statement, 
         about, text = ("Outlined", outlined) if outlined in colors else ("", sentence)
         statements.append(Statement(about, text, colors.get(outlined)))
     return tuple(statements)
-
-
-def _measured(measurement: Measurement) -> Measured:
-    name = measurement.name.meaning
-    if measurement.derivation is not None:
-        name += f" ({measurement.derivation.meaning.lower()})"
-    value = f"{rounded(measurement.value)} {UNITS.get(measurement.unit, measurement.unit)}"
-    bounds = [
-        f"{word} {rounded(bound)}"
-        for word, bound in (("from", measurement.lowest), ("to", measurement.highest))
-        if bound is not None
-    ]
-    interval = f"(95 % interval {' '.join(bounds)})" if bounds else ""
-    method = "" if measurement.method is None else f"by {measurement.method.meaning}"
-    return Measured(name, value.strip(), f"{interval} {method}".strip())

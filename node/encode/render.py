@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from node.encode.content import Content, Measured, Statement
+    from node.encode.content import Content, Statement
     from node.encode.page import Box
     from node.encode.views import Strip, View
+    from sr_templates.quantities import Quantity
 
 _PICTURE = (1024.0, 1024.0)
 _A4 = (595.0, 842.0)
@@ -196,7 +197,7 @@ class _Words:
         bolder = width(about, self._size, bold=True) - width(about, self._size)
         return wrapped(f"{about} {statement.text}", self._size, room - bolder - 0.3 * self._size)
 
-    def _rows(self, statement: Statement) -> list[tuple[Measured, ...]]:
+    def _rows(self, statement: Statement) -> list[tuple[Quantity, ...]]:
         """Return the measurements as rows: all in the statement's own line, or two by two."""
         found = statement.measurements
         if self._beside(statement):
@@ -212,9 +213,9 @@ class _Words:
         room = self._right - self._left - self._indent - 1.5 * self._size
         return len(lines) == 1 and width(lines[0], self._size, bold=True) + needed <= room
 
-    def _measured_width(self, measurement: Measured) -> float:
+    def _measured_width(self, measurement: Quantity) -> float:
         size = 0.9 * self._size
-        named, plain = f"{measurement.name}  ", f"  {measurement.details}".rstrip()
+        named, plain = f"{measurement.name}  ", f"  {measurement.remark}".rstrip()
         value = width(measurement.value, size, bold=True)
         return width(named, size) + value + width(plain, size) + 1.4 * size
 
@@ -248,7 +249,7 @@ class _Words:
             y += 1.42 * size
         return y + 0.35 * size
 
-    def _measurement(self, one: Measured, place: tuple[float, float], room: float) -> None:
+    def _measurement(self, one: Quantity, place: tuple[float, float], room: float) -> None:
         """Write a name, its value and its details; these and the name are cut to the room."""
         size = 0.9 * self._size
         x, y = place
@@ -259,9 +260,9 @@ class _Words:
         self._page.text((x, y), name, size, faint)
         x += width(f"{name}  ", size)
         self._page.text((x, y), one.value, size, bold=True)
-        if one.details:
+        if one.remark:
             x += width(f"{one.value}  ", size, bold=True)
-            self._page.text((x, y), clipped(one.details, size, end - x), size, faint)
+            self._page.text((x, y), clipped(one.remark, size, end - x), size, faint)
 
 
 class _Footer:

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from node.dimse.retrieve import Limits, archive
-from node.errors import DeliveryError, PeerRefused, UnreadableSeries
+from node.errors import DeliveryError, DiskFailed, NodeError, PeerRefused, UnreadableSeries
 from node.load.prior import Earlier, PriorFiles
 from node.load.source import read_headers, readable_headers
 from node.log import get_logger
@@ -46,7 +46,7 @@ MAXIMUM_PRIORS = 3
 MAXIMUM_STUDIES = 20
 """Earlier studies that are searched for results, the latest first."""
 RESULTS = Limits(instances=2000, size_bytes=2_000_000_000, seconds=120.0)
-IMAGES = Limits(instances=5000, size_bytes=8_000_000_000, seconds=300.0)
+IMAGES = Limits(instances=5000, size_bytes=4_000_000_000, seconds=300.0)
 FOLLOW_UP_S = 60.0
 
 _SYNTAXES = (
@@ -90,8 +90,6 @@ def looked_up(
     Yields:
         None where no route of the job asks for a comparison.
 
-    Raises:
-        DiskFailed: The folder cannot be written.
     """
     destination = archive_for(settings, job)
     if destination is None:
@@ -140,8 +138,8 @@ def _look_up(request: _Request, pipeline: str, paths: Sequence[Path]) -> Earlier
         return Earlier(problems=(_not_looked_up(str(reason)),))
     except UnreadableSeries:
         return Earlier(problems=(_not_looked_up("the images cannot be read"),))
-    except DeliveryError as error:
-        log.warning("priors_not_found", what=error.what, do=error.do)
+    except (DeliveryError, DiskFailed, OSError) as error:
+        log.warning("priors_not_found", error=_told(error))
         return Earlier(problems=(_not_looked_up(_in_short(error)),))
     results, problems = [], list(kept_back)
     for number, one in enumerate(found, start=1):
@@ -151,8 +149,8 @@ def _look_up(request: _Request, pipeline: str, paths: Sequence[Path]) -> Earlier
                 sources = _images(opened, patient, one)
         except CannotAsk as reason:
             problems.append(f"One earlier result could not be compared: {reason}.")
-        except DeliveryError as error:
-            log.warning("prior_not_fetched", what=error.what, do=error.do)
+        except (DeliveryError, DiskFailed, OSError) as error:
+            log.warning("prior_not_fetched", error=_told(error))
             problems.append(f"One earlier result could not be compared: {_in_short(error)}.")
         else:
             results.append(PriorFiles(sources, one.segmentation, one.reports))
@@ -163,8 +161,14 @@ def _not_looked_up(why: str) -> str:
     return f"Earlier results could not be looked up: {why}."
 
 
-def _in_short(error: DeliveryError) -> str:
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, NodeError) else type(error).__name__
+
+
+def _in_short(error: Exception) -> str:
     """Return what a radiologist needs to know; addresses and status are in the log."""
+    if isinstance(error, (DiskFailed, OSError)):
+        return "this node could not keep what the archive sent"
     if isinstance(error, PeerRefused):
         return "the archive does not let this node query and retrieve"
     return "the archive did not answer as it should"
@@ -180,8 +184,9 @@ def _results(
         keys = _keys("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", Modality="")
         ours: dict[Path, Dataset] = {}
         for series in opened.find(keys):
-            if text(series, "Modality") in ("SEG", "SR"):
-                headers, complete = _series(opened, study_uid, text(series, "SeriesInstanceUID"))
+            series_uid = text(series, "SeriesInstanceUID")
+            if series_uid and text(series, "Modality") in ("SEG", "SR"):
+                headers, complete = _series(opened, study_uid, series_uid)
                 if not complete:
                     problems = ("Some objects of earlier studies could not be retrieved.",)
                 ours |= {

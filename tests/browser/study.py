@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
-GRID = axial_grid((16, 128, 128), (15.0, 2.0, 2.0))
+GRID = axial_grid((16, 112, 128), (15.0, 2.0, 2.0))
 LESIONS = (
     Lesion("Nodule right", (-50.0, -20.0, 22.5), 36.0),
     Lesion("Nodule left", (46.0, 16.0, 52.5), 28.0),

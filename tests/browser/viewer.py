@@ -172,9 +172,13 @@ class Viewer:
 
     def _ask(self, expression: str, given: Any = None) -> Any:
         """Return what an expression about ``viewport``, the active one, and ``given`` yields."""
-        self.page.wait_for_function(f"() => ({_VIEWPORT}) !== null")
         return self.page.evaluate(
-            f"given => {{ const viewport = {_VIEWPORT}; return {expression}; }}", given
+            f"""async given => {{
+              let viewport;
+              while (!(viewport = {_VIEWPORT})) await new Promise(requestAnimationFrame);
+              return {expression};
+            }}""",
+            given,
         )
 
 

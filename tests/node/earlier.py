@@ -70,7 +70,7 @@ def study(folder: Path, root, when, lesions=None, pose=None, at="1200", **attrib
     return Study(tuple(images), result(folder / root / f"results-{at}", tuple(images), when + at))
 
 
-def result(folder: Path, images, moment, **changes) -> dict[str, Path]:
+def result(folder: Path, images, moment, earlier=None, **changes) -> dict[str, Path]:
     """Analyse images at a moment; role -> file."""
     pipeline = registry.get(spots.NAME)
     work = Work(
@@ -85,7 +85,7 @@ def result(folder: Path, images, moment, **changes) -> dict[str, Path]:
         analysed_at=datetime.strptime(moment, "%Y%m%d%H%M").replace(tzinfo=UTC),
         software_version="0.1.0",
     )
-    return analyse(pipeline, images, replace(work, **changes), folder).files
+    return analyse(pipeline, images, replace(work, **changes), folder, earlier).files
 
 
 def job() -> PlannedJob:

@@ -173,7 +173,7 @@ def test_nothing_is_rejected_unless_a_site_asks_for_it(settings, ledger, archive
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_orthanc_says_which_objects_it_takes(settings: Settings, orthanc: Orthanc):
     settings = sending_to(settings, orthanc.port)
-    taken, commits = capabilities.ask(settings, settings.destination("pacs"))
+    taken, commits = capabilities.ask(settings, settings.destinations["pacs"])
     assert commits
     assert taken >= {Role.SEG, Role.SR, Role.VIEWER_SR, Role.TEXT_SR, Role.SC, Role.PDF}
     assert Role.LABELMAP not in taken
@@ -196,6 +196,6 @@ def test_the_profiles_that_fit_are_those_all_of_whose_objects_are_taken(
         sop_classes=tuple(SOP_CLASSES[Role[name]] for name in classes), commits=False
     )
     settings = sending_to(settings, archive.port)
-    taken, commits = capabilities.ask(settings, settings.destination("pacs"))
+    taken, commits = capabilities.ask(settings, settings.destinations["pacs"])
     assert not commits
     assert capabilities.suitable(taken) == profiles

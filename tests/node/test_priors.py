@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from pydicom import dcmread, dcmwrite
+from click.testing import CliRunner
+from pydicom import DataElement, dcmread, dcmwrite
+from pydicom.config import IGNORE
 from pydicom.uid import XRayRadiationDoseSRStorage
 
+from node.cli import main
 from node.dimse import sender
 from node.dimse.retrieve import Limits
 from node.load.prior import Earlier, read_prior
 from node.priors import fetch
 from node.priors.fetch import looked_up
+from node.priors.folder import earlier_among
 from node.settings import Settings
 from pipelines import registry
 from tests.node.earlier import (
@@ -294,6 +298,64 @@ def test_a_worker_that_shall_stop_does_not_wait_for_the_archive(settings, presen
     assert not (tmp_path / "priors").exists()
 
 
+def test_a_folder_serves_without_an_archive(first, second, present, tmp_path):
+    stranger = changed(second, tmp_path / "stranger", PatientID="BODY-2")
+    files = [*first.files, *stranger.files, *present]
+    earlier = earlier_among(files, spots.NAME, present[0])
+    assert {path for one in earlier.results for path in one.sources} == set(first.images)
+    assert earlier.results[0].segmentation == first.results["seg"]
+    partly = earlier_among(first.files[1:], spots.NAME, present[0])
+    assert partly.results == ()
+    assert "images are not there" in partly.problems[0]
+
+
+def test_radnode_run_compares_with_a_folder(first, present, tmp_path):
+    def run(out, *options):
+        command = ["run", spots.NAME, str(present[0].parent), "--out", str(tmp_path / out)]
+        done = CliRunner().invoke(main, [*command, *options], catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.output, dcmread(tmp_path / out / "seg.dcm")
+
+    said, with_priors = run("with", "--prior", str(first.images[0].parent))
+    assert "% in 234 days" in said
+    tracked = {one.TrackingUID for one in dcmread(first.results["seg"]).SegmentSequence}
+    assert {one.TrackingUID for one in with_priors.SegmentSequence} == tracked
+    _, without = run("without")
+    assert without.SOPInstanceUID != with_priors.SOPInstanceUID
+
+
+def test_the_same_priors_make_the_same_bytes(first, present, tmp_path):
+    earlier = earlier_among(first.files, spots.NAME, present[0])
+    made = [
+        result(tmp_path / name, present, THIRD + "1200", earlier, uid_parts=("job",))
+        for name in ("one", "two")
+    ]
+    for role in made[0]:
+        assert made[0][role].read_bytes() == made[1][role].read_bytes()
+
+
+@pytest.mark.parametrize("odd", ["x" * 70, "a\nb", "\u00c4-1", "\u5c71-1", " 7 ", "-0012"])
+def test_an_odd_patient_id_fails_no_job(settings, first, present, tmp_path, odd):
+    image = dcmread(present[0])
+    image.SpecificCharacterSet = "ISO_IR 192"
+    image.add(DataElement("PatientID", "LO", odd, validation_mode=IGNORE))
+    dcmwrite(tmp_path / "image.dcm", image, enforce_file_format=True)
+    with archive(holds=datasets(first)) as generous:
+        asked = asking(settings, generous.ae_title, generous.port)
+        assert look(asked, (tmp_path / "image.dcm",), tmp_path / "priors")[0].results == ()
+
+
+def test_a_disk_that_is_full_fails_no_job(settings, first, present, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with archive(holds=datasets(first)) as mixed:
+        asked = asking(settings, mixed.ae_title, mixed.port)
+        monkeypatch.setattr("node.spool.os.write", full)
+        earlier, _ = look(asked, present, tmp_path / "priors")
+    assert "this node could not keep" in earlier.problems[0]
+
+
 def test_nobody_is_asked_without_a_route_that_says_so(pacs, present, tmp_path):
     quiet = pacs.model_copy(
         update={"routes": (pacs.routes[0].model_copy(update={"priors_from": None}),)}
@@ -304,7 +366,7 @@ def test_nobody_is_asked_without_a_route_that_says_so(pacs, present, tmp_path):
 
 @pytest.mark.parametrize("named", ["nowhere", "folder"])
 def test_a_route_can_only_look_in_an_archive(named):
-    with pytest.raises(ValueError, match=r"routes\[1\].priors_from names"):
+    with pytest.raises(ValueError, match=r"routes\[1\].priors_from is no destination"):
         Settings.model_validate(
             {
                 "destinations": {"folder": {"kind": "folder", "path": "out"}},

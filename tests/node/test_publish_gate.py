@@ -5,83 +5,44 @@ from __future__ import annotations
 from copy import deepcopy
 
 import pytest
-from pydicom import Dataset, dcmread
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import RawDataStorage, SecondaryCaptureImageStorage
 
-from node.encode.write import write
-from node.errors import GateClosed
 from node.publish_gate import verify
 from pipelines.codes import BRAIN, VOLUME
+from pipelines.contract import Code
 from sr_templates import codes, items
 from sr_templates.report import NOT_FOR_DIAGNOSIS
-from sr_templates.tree import children_named, code_of, is_named, walk
+from sr_templates.tree import children_named, code_of, walk
+from tests.node.tampering import (
+    OTHER_UID,
+    evidence_without,
+    first,
+    frames,
+    in_3d,
+    parent_of,
+    problems_of,
+    read_back,
+    reference,
+    remove,
+    say_in_words,
+    set_code,
+    set_to,
+    shared,
+)
 from tests.sr_templates import made
-
-OTHER_UID = "2.25.99"
 
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     """Kind of result -> its objects as read back from disk, and its sources."""
-    folder = tmp_path_factory.mktemp("good")
-    results = {}
-    for kind, (source, encoded) in made.everything().items():
-        for one in encoded:
-            write(one.dataset, folder / f"{kind}-{one.role}.dcm")
-        objects = [dcmread(folder / f"{kind}-{one.role}.dcm") for one in encoded]
-        results[kind] = (objects, source.instances)
-    return results
-
-
-def first(node, name):
-    return next(item for item in walk(node) if is_named(item, name))
-
-
-def parent_of(node, child):
-    for item in (node, *walk(node)):
-        if child in (item.get("ContentSequence") or ()):
-            return item
-    raise LookupError
-
-
-def remove(sr, name):
-    for item in [item for item in walk(sr) if is_named(item, name)]:
-        parent_of(sr, item).ContentSequence.remove(item)
-
-
-def set_code(item, **changes):
-    for keyword, value in changes.items():
-        setattr(item.ConceptNameCodeSequence[0], keyword, value)
-
-
-def frames(seg):
-    return seg.PerFrameFunctionalGroupsSequence
-
-
-def shared(seg, macro):
-    return seg.SharedFunctionalGroupsSequence[0][macro].value[0]
-
-
-def scoord(count, value_type="SCOORD"):
-    region = Dataset()
-    region.ValueType, region.RelationshipType = value_type, "CONTAINS"
-    region.ConceptNameCodeSequence = [items.concept(codes.SOURCE)]
-    region.GraphicType, region.GraphicData = "POLYLINE", [1.0] * count
-    return region
-
-
-def add_to_group(sr, item):
-    first(sr, codes.MEASUREMENT_GROUP).ContentSequence.append(item)
+    return {
+        kind: ([*read_back(encoded, tmp_path_factory.mktemp(kind)).values()], source.instances)
+        for kind, (source, encoded) in made.everything().items()
+    }
 
 
 def measured(sr):
     return first(sr, VOLUME).MeasuredValueSequence[0]
-
-
-def text_for_code(sr):
-    site = first(sr, codes.FINDING_SITE)
-    site.ValueType, site.TextValue = "TEXT", "Brain"
-    del site.ConceptCodeSequence
 
 
 def forget_segment(sr):
@@ -105,18 +66,6 @@ def forget_outline(sr):
         group.ContentSequence.remove(item)
 
 
-def reference(sr, name):
-    return first(sr, name).ReferencedSOPSequence[0]
-
-
-def evidence_without(sr, uid):
-    for study in sr.CurrentRequestedProcedureEvidenceSequence:
-        for series in study.ReferencedSeriesSequence:
-            series.ReferencedSOPSequence = [
-                one for one in series.ReferencedSOPSequence if one.ReferencedSOPInstanceUID != uid
-            ]
-
-
 def comments(sr):
     return [item for item in walk(sr) if NOT_FOR_DIAGNOSIS in str(item.get("TextValue", ""))]
 
@@ -137,10 +86,6 @@ def transpose(seg):
 
 def purpose(sr):
     return sr.ContributingEquipmentSequence[0].PurposeOfReferenceCodeSequence[0]
-
-
-def set_to(keyword, value):
-    return lambda item: setattr(item, keyword, value)
 
 
 DEFECTS_OF_THE_SEGMENTATION = {
@@ -166,17 +111,17 @@ DEFECTS_OF_THE_SEGMENTATION = {
     "not binary": set_to("SegmentationType", "FRACTIONAL"),
     "does not name the series": lambda seg: seg.pop("ReferencedSeriesSequence"),
     "do not count from 1": lambda seg: setattr(seg.SegmentSequence[1], "SegmentNumber", 3),
-    "Segment 1 has no SegmentAlgorithmName": lambda seg: seg.SegmentSequence[0].pop(
+    "segment 1 without SegmentAlgorithmName": lambda seg: seg.SegmentSequence[0].pop(
         "SegmentAlgorithmName"
     ),
-    "Segment 2 has no TrackingUID": lambda seg: seg.SegmentSequence[1].pop("TrackingUID"),
-    "Segment 1 has no RecommendedDisplayCIELabValue": lambda seg: seg.SegmentSequence[0].pop(
+    "segment 2 without TrackingUID": lambda seg: seg.SegmentSequence[1].pop("TrackingUID"),
+    "segment 1 without RecommendedDisplayCIELabValue": lambda seg: seg.SegmentSequence[0].pop(
         "RecommendedDisplayCIELabValue"
     ),
-    "Two segments are tracked by the same UID": lambda seg: setattr(
+    "two segments that are tracked by the same UID": lambda seg: setattr(
         seg.SegmentSequence[1], "TrackingUID", seg.SegmentSequence[0].TrackingUID
     ),
-    "belongs to a segment that does not exist": lambda seg: setattr(
+    "a frame of a segment that does not exist": lambda seg: setattr(
         frames(seg)[0].SegmentIdentificationSequence[0], "ReferencedSegmentNumber", 9
     ),
     "another number of frames": set_to("NumberOfFrames", 7),
@@ -187,7 +132,7 @@ DEFECTS_OF_THE_SEGMENTATION = {
         shared(seg, "PixelMeasuresSequence"), "PixelSpacing", [1.0, 1.0]
     ),
     "do not say which image": lambda seg: frames(seg)[0].pop("DerivationImageSequence"),
-    "have no position": lambda seg: frames(seg)[0].pop("PlanePositionSequence"),
+    "frames that have no position": lambda seg: frames(seg)[0].pop("PlanePositionSequence"),
     "not where their image is": lambda seg: setattr(
         frames(seg)[0].PlanePositionSequence[0], "ImagePositionPatient", [0, 0, 999]
     ),
@@ -197,7 +142,9 @@ DEFECTS_OF_THE_SEGMENTATION = {
     "cannot be counted": lambda seg: shared(seg, "PixelMeasuresSequence").pop(
         "SpacingBetweenSlices"
     ),
-    "Segment 1 is empty": lambda seg: setattr(seg, "PixelData", b"\x00" * len(seg.PixelData)),
+    "segment 1 without a voxel": lambda seg: setattr(
+        seg, "PixelData", b"\x00" * len(seg.PixelData)
+    ),
     "its voxels make": lambda seg: setattr(seg, "PixelData", b"\x00" * len(seg.PixelData)),
     "should mean": lambda seg: setattr(
         seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0], "CodeMeaning", "Heart"
@@ -220,7 +167,7 @@ DEFECTS_OF_THE_REPORT = {
     "observer is another device": lambda sr: setattr(
         first(sr, codes.DEVICE_OBSERVER_UID), "UID", OTHER_UID
     ),
-    "no Tracking Unique Identifier": lambda sr: remove(sr, codes.TRACKING_UID),
+    "no Tracking Unique Identifier: viewers": lambda sr: remove(sr, codes.TRACKING_UID),
     "no Tracking Identifier": lambda sr: remove(sr, codes.TRACKING_IDENTIFIER),
     "is tracked by another UID": lambda sr: setattr(
         first(sr, codes.TRACKING_UID), "UID", OTHER_UID
@@ -242,28 +189,20 @@ DEFECTS_OF_THE_REPORT = {
     "The report says 1 mL for segment 1": lambda sr: setattr(measured(sr), "NumericValue", "1"),
     "has a negative volume": lambda sr: setattr(measured(sr), "NumericValue", "-3"),
     "calls segment 1 absent": call_absent,
-    "a volume of what no segment outlines": forget_outline,
+    "mL, which no segment has": forget_outline,
     "without a unit": lambda sr: measured(sr).pop("MeasurementUnitsCodeSequence"),
     "neither a value nor a reason": lambda sr: setattr(
         first(sr, codes.CERTAINTY_OF_FINDING), "MeasuredValueSequence", []
     ),
     "not a finite number": lambda sr: measured(sr).pop("NumericValue"),
-    "in words, not as a code": text_for_code,
-    "odd number of coordinates": lambda sr: add_to_group(sr, scoord(5)),
-    "mixes groups with and without": lambda sr: add_to_group(sr, scoord(4)),
+    "in words, not as a code": say_in_words,
     "should mean 'Imaging Measurements'": lambda sr: set_code(
-        first(sr, codes.Code("126010", "DCM", "")), CodeMeaning="Imaging measurements"
+        first(sr, Code("126010", "DCM", "")), CodeMeaning="Imaging measurements"
     ),
     "neither in PS3.16": lambda sr: set_code(first(sr, codes.COMMENT), CodeValue="121999"),
     "has no measurement group": lambda sr: remove(sr, codes.MEASUREMENT_GROUP),
     "does not name its algorithm": lambda sr: setattr(purpose(sr), "CodeValue", "109102"),
 }
-
-
-def problems_of(objects, sources):
-    with pytest.raises(GateClosed) as closed:
-        verify(objects, sources)
-    return closed.value.problems
 
 
 @pytest.mark.parametrize("kind", made.everything())
@@ -288,7 +227,7 @@ def test_a_defect_of_the_report_is_named(good, defect):
 
 def test_coordinates_in_3d_need_a_comprehensive_3d_report(good):
     (sr,), sources = deepcopy(good["ecg-present"])
-    sr.ContentSequence.append(scoord(3, "SCOORD3D"))
+    sr.ContentSequence.append(in_3d())
     assert "3D" in " ".join(problems_of([sr], sources))
 
 
@@ -327,8 +266,8 @@ def test_a_segmentation_without_a_report_is_no_result(good):
 
 def test_an_object_of_another_kind_does_not_pass(good):
     (sr,), sources = deepcopy(good["nothing"])
-    sr.SOPClassUID = SecondaryCaptureImageStorage
-    assert any("neither a binary segmentation" in said for said in problems_of([sr], sources))
+    sr.SOPClassUID = RawDataStorage
+    assert any("of a kind that no result has" in said for said in problems_of([sr], sources))
 
 
 def test_nothing_is_no_result(good):

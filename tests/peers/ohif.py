@@ -9,7 +9,6 @@ import hashlib
 import http.client
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import threading
@@ -162,4 +161,4 @@ def fetch() -> str:
 if __name__ == "__main__":
     why_not = fetch()
     if why_not:
-        sys.exit(f"OHIF could not be fetched; the tests that need it will be skipped: {why_not}")
+        print(f"OHIF could not be fetched; the tests that need it will be skipped: {why_not}.")

@@ -7,8 +7,8 @@ import pytest
 from pipelines import codes as shared
 from pipelines.contract import Measurement
 from sr_templates import codes
+from sr_templates.quantities import in_words, rounded
 from sr_templates.report import NOT_FOR_DIAGNOSIS
-from sr_templates.text_report import rounded, written
 from sr_templates.tree import children_named, code_of, is_named, name_of, walk
 
 KINDS = ["lesion", "lesion-enhanced", "drawn", "drawn-enhanced", "nothing", "ecg-present"]
@@ -138,6 +138,6 @@ def test_numbers_are_short_but_whole(value, text):
 
 def test_a_measurement_is_written_with_its_interval_and_statistic():
     volume = Measurement(shared.VOLUME, 1.23456, "mL", lowest=1.1, highest=1.4)
-    assert written(volume) == "Volume: 1.235 mL (95 % interval from 1.1 to 1.4)"
+    assert in_words(volume) == ("Volume", "1.235 mL", "(95 % interval from 1.1 to 1.4)")
     mean = Measurement(shared.MR_SIGNAL_INTENSITY, 7.0, "1", derivation=shared.MEAN)
-    assert written(mean) == "MR signal intensity (mean): 7"
+    assert in_words(mean) == ("MR signal intensity (mean)", "7", "")
