@@ -16,7 +16,7 @@ ARGS ?=
 
 READY := .venv/.ready
 BIN := $(CURDIR)/.venv/bin
-DEBIAN_PEERS := chromium dcmtk orthanc orthanc-dicomweb poppler-utils postgresql redis-server
+DEBIAN_PEERS := chromium dcmtk default-jre-headless libpixelmed-java orthanc orthanc-dicomweb poppler-utils postgresql redis-server
 
 .PHONY: demo test bench evaluate lint peers
 

@@ -6,6 +6,7 @@ bends between two studies stays apart by as much, and who matches by place must 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import SimpleITK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pipelines.contract import Volume
 
@@ -112,13 +113,24 @@ def _centred(fixed: SimpleITK.Image, moving: SimpleITK.Image, kind: int) -> Any:
     )
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let ITK sum in one order. The method's own number of threads is not passed on (ITK 5.4)."""
+    process = SimpleITK.ProcessObject
+    before = process.GetGlobalDefaultNumberOfThreads()
+    process.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        process.SetGlobalDefaultNumberOfThreads(before)
+
+
 def _register(
     fixed: SimpleITK.Image, moving: SimpleITK.Image, start: Any, first_step_mm: float
 ) -> tuple[float, Any]:
     """Return the metric reached, the lower the better, and the transform; inf where it is lost."""
     transform = SimpleITK.Euler3DTransform(start)
     method = SimpleITK.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.NONE)
     method.SetInterpolator(SimpleITK.sitkLinear)
@@ -131,7 +143,8 @@ def _register(
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
     try:
-        method.Execute(fixed, moving)
+        with _one_thread():
+            method.Execute(fixed, moving)
     except RuntimeError:  # ITK: the two do not overlap (any more)
         return float("inf"), start
     return method.GetMetricValue(), transform

@@ -39,6 +39,7 @@ BROKEN = "broken"
 _MANUFACTURER = "radnode"
 _META_BYTES = 1024
 _CODE = ("CodeValue", "LongCodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_TREE = ("SOPClassUID", "ConceptNameCodeSequence", "ContentTemplateSequence", "ContentSequence")
 _CLASSES = ("SOPClassUID", "ReferencedSOPClassUID")
 
 
@@ -90,6 +91,11 @@ class Kept:
         return encode
 
 
+def structure(dataset: Dataset) -> str:
+    """Return a digest of what validators look at: elements, code strings, codes, classes."""
+    return sha256(repr(_shape(dataset)).encode()).hexdigest()
+
+
 def results_in(folder: Path) -> Iterator[Path]:
     """Yield the result objects of this software that lie anywhere in ``folder``."""
     for path in sorted(folder.rglob("*")):
@@ -106,14 +112,18 @@ def results_in(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def one_of_each(paths: list[Path]) -> list[Path]:
+def one_of_each(paths: list[Path], structure: Callable[[Dataset], str] = structure) -> list[Path]:
     """Return the first file of each structure."""
     return list({structure(dcmread(path)): path for path in reversed(paths)}.values())
 
 
-def structure(dataset: Dataset) -> str:
-    """Return a digest of what validators look at: elements, code strings, codes, classes."""
-    return sha256(repr(_shape(dataset)).encode()).hexdigest()
+def content(dataset: Dataset) -> str:
+    """Return a digest of the content tree alone, which is what a template is about."""
+    tree = Dataset()
+    for keyword in _TREE:
+        if keyword in dataset:
+            tree.add(dataset[keyword])
+    return structure(tree)
 
 
 def _shape(dataset: Dataset) -> tuple[Any, ...]:

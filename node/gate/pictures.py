@@ -41,7 +41,7 @@ def pdf_problems(document: Dataset, sources: Sequence[Dataset]) -> Iterator[str]
         yield "does not say that it is a PDF"
     if not content.startswith(b"%PDF-") or b"%%EOF" not in content[-1024:]:
         yield "holds no whole PDF"
-    words = set(re.findall(r"[\w.-]+", text_of(content).casefold()))
+    words = set(re.findall(r"\w+(?:[.-]\w+)*", text_of(content).casefold()))
     if any(_is_named_by(words, source) for source in sources):
         yield "names the patient on its pages"
 

@@ -32,7 +32,7 @@ from node.priors.results import REPORTS, SEGMENTATIONS, StoredResult, is_ours, l
 from node.settings import DimseDestination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -89,7 +89,6 @@ def looked_up(
 
     Yields:
         None where no route of the job asks for a comparison.
-
     """
     destination = archive_for(settings, job)
     if destination is None:
@@ -179,28 +178,40 @@ def _results(
 ) -> tuple[list[StoredResult], tuple[str, ...]]:
     """Return the latest result of each of the latest earlier studies, and what kept back some."""
     found: list[StoredResult] = []
-    problems: tuple[str, ...] = ()
+    problems: dict[str, None] = {}
     for study_uid in _earlier_studies(opened, patient)[:MAXIMUM_STUDIES]:
         keys = _keys("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", Modality="")
-        ours: dict[Path, Dataset] = {}
+        objects: dict[Path, Dataset] = {}
         for series in opened.find(keys):
             series_uid = text(series, "SeriesInstanceUID")
             if series_uid and text(series, "Modality") in ("SEG", "SR"):
                 headers, complete = _series(opened, study_uid, series_uid)
+                objects |= headers
                 if not complete:
-                    problems = ("Some objects of earlier studies could not be retrieved.",)
-                ours |= {
-                    path: header
-                    for path, header in headers.items()
-                    if is_ours(header, pipeline)
-                    and patient.is_of(header)
-                    and text(header, "StudyInstanceUID") == study_uid
-                }
-        latest = latest_result(ours)
-        found += [latest] if latest is not None else []
+                    problems["Some objects of earlier studies could not be retrieved."] = None
+        try:
+            latest = _latest(objects, patient, study_uid, pipeline)
+        except MALFORMED:
+            problems["An earlier result is damaged."] = None
+        else:
+            found += [latest] if latest is not None else []
         if len(found) == MAXIMUM_PRIORS:
             break
-    return found, problems
+    return found, tuple(problems)
+
+
+def _latest(
+    objects: Mapping[Path, Dataset], patient: Patient, study_uid: str, pipeline: str
+) -> StoredResult | None:
+    return latest_result(
+        {
+            path: header
+            for path, header in objects.items()
+            if is_ours(header, pipeline)
+            and patient.is_of(header)
+            and text(header, "StudyInstanceUID") == study_uid
+        }
+    )
 
 
 def _series(opened: Archive, study_uid: str, series_uid: str) -> tuple[dict[Path, Dataset], bool]:

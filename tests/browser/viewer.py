@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Color = tuple[int, int, int]
 
 SCREENSHOTS = REPOSITORY / "build" / "browser"
+PATIENCE_S = 60.0
 
 _VIEWPORT = """services.cornerstoneViewportService.getCornerstoneViewport(
   services.viewportGridService.getState().activeViewportId
@@ -143,7 +144,7 @@ class Viewer:
             before, now = looks[-2:]
             return before is not None and now is not None and before.area_mm2 == now.area_mm2
 
-        wait_until(settled, what=f"A tint in {color}")
+        wait_until(settled, timeout_s=PATIENCE_S, what=f"A tint in {color}")
         assert looks[-1] is not None
         return looks[-1]
 
@@ -155,7 +156,7 @@ class Viewer:
     def keep_screenshot(self, name: str) -> None:
         """Leave a picture of the tab among what was built."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        self.page.screenshot(path=SCREENSHOTS / f"{name.lower().replace(' ', '-')}.png")
 
     def _tint(self, color: Color) -> Tint | None:
         pixels = np.argwhere(tinted(self.canvas(), color))
@@ -185,6 +186,7 @@ class Viewer:
 def open_study(browser: BrowserContext, url: str, study_uid: str) -> Viewer:
     """Open a study; returns once its first image is drawn."""
     viewer = Viewer(browser.new_page())
+    viewer.page.set_default_timeout(1000 * PATIENCE_S)
     viewer.page.on("pageerror", lambda error: viewer.complaints.append(str(error)))
     viewer.page.goto(f"{url}/viewer?StudyInstanceUIDs={study_uid}")
     viewer.pane.locator('[data-cy="viewport-overlay-bottom-right"]').get_by_text("I:").wait_for()

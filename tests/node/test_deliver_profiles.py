@@ -37,9 +37,12 @@ def archive(tmp_path: Path) -> Iterator[Pacs]:
         yield running
 
 
+def to(port: int, **fields: object) -> DimseDestination:
+    return DimseDestination(kind="dimse", ae_title="PACS", host="127.0.0.1", port=port, **fields)
+
+
 def sending_to(settings: Settings, port: int, **fields: object) -> Settings:
-    pacs = DimseDestination(kind="dimse", ae_title="PACS", host="127.0.0.1", port=port, **fields)
-    return settings.model_copy(update={"destinations": {"pacs": pacs}})
+    return settings.model_copy(update={"destinations": {"pacs": to(port, **fields)}})
 
 
 def deliver_all(settings: Settings, ledger: Ledger) -> None:
@@ -172,8 +175,7 @@ def test_nothing_is_rejected_unless_a_site_asks_for_it(settings, ledger, archive
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_orthanc_says_which_objects_it_takes(settings: Settings, orthanc: Orthanc):
-    settings = sending_to(settings, orthanc.port)
-    taken, commits = capabilities.ask(settings, settings.destinations["pacs"])
+    taken, commits = capabilities.ask(settings, to(orthanc.port))
     assert commits
     assert taken >= {Role.SEG, Role.SR, Role.VIEWER_SR, Role.TEXT_SR, Role.SC, Role.PDF}
     assert Role.LABELMAP not in taken
@@ -195,7 +197,6 @@ def test_the_profiles_that_fit_are_those_all_of_whose_objects_are_taken(
     archive.script = Script(
         sop_classes=tuple(SOP_CLASSES[Role[name]] for name in classes), commits=False
     )
-    settings = sending_to(settings, archive.port)
-    taken, commits = capabilities.ask(settings, settings.destinations["pacs"])
+    taken, commits = capabilities.ask(settings, to(archive.port))
     assert not commits
     assert capabilities.suitable(taken) == profiles

@@ -96,6 +96,7 @@ def words(report):
     return " ".join(str(item.get("TextValue", "")) for item in walk(report))
 
 
+@pytest.mark.slow
 def test_three_studies_of_one_patient(routed, ledger, worker, orthanc):
     def study(root, when, *args):
         images = series(root, when, *args)

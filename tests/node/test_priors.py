@@ -334,6 +334,18 @@ def test_the_same_priors_make_the_same_bytes(first, present, tmp_path):
         assert made[0][role].read_bytes() == made[1][role].read_bytes()
 
 
+def test_a_damaged_result_fails_no_job(settings, first, second, present, tmp_path):
+    broken = datasets(changed(second, tmp_path / "broken"))
+    for instance in broken:
+        if instance.Modality == "SEG":
+            del instance.ReferencedSeriesSequence[0].SeriesInstanceUID
+    with archive(holds=[*broken, *datasets(first)]) as mixed:
+        asked = asking(settings, mixed.ae_title, mixed.port)
+        earlier, priors = look(asked, present, tmp_path / "priors")
+    assert [f"{one.acquired:%Y%m%d}" for one in priors] == [FIRST]
+    assert earlier.problems == ("An earlier result is damaged.",)
+
+
 @pytest.mark.parametrize("odd", ["x" * 70, "a\nb", "\u00c4-1", "\u5c71-1", " 7 ", "-0012"])
 def test_an_odd_patient_id_fails_no_job(settings, first, present, tmp_path, odd):
     image = dcmread(present[0])

@@ -65,7 +65,8 @@ def spoil(whole):
     """Return what the gate says of the result after a change to the object of one role."""
 
     def said_of(role, change):
-        objects, sources, superseded = deepcopy(whole)
+        objects, sources, superseded = whole
+        objects = {**objects, role: deepcopy(objects[role])}
         change(objects[role])
         return " ".join(problems_of(objects.values(), sources, superseded))
 
