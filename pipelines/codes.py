@@ -36,6 +36,8 @@ LONG_AXIS: Final = Code("103339001", "SCT", "Long Axis")
 """The longest diameter in a slice; viewers know it, and the next, by these capitals."""
 SHORT_AXIS: Final = Code("103340004", "SCT", "Short Axis")
 """The longest diameter perpendicular to the long axis, in the same slice."""
+AREA: Final = Code("42798000", "SCT", "Area")
+"""Within an outline, in one slice."""
 MAXIMUM_3D_DIAMETER: Final = Code("L0JK", "IBSI", "Maximum 3D Diameter of a Mesh")
 MAJOR_AXIS_3D: Final = Code("TDIC", "IBSI", "Major Axis in 3D Length")
 MINOR_AXIS_3D: Final = Code("P9VJ", "IBSI", "Minor Axis in 3D Length")

@@ -41,22 +41,22 @@ SERIES_NUMBER_OFFSET = {
 """Added to the source's series number, so that results stand behind the images."""
 
 _SERIES_WORDS = {
-    Role.SEG: "segmentation",
-    Role.LABELMAP: "segmentation",
-    Role.SR: "report",
-    Role.LABELMAP_SR: "report",
-    Role.COMPREHENSIVE_SR: "report",
-    Role.VIEWER_SR: "annotations",
-    Role.TEXT_SR: "report in words",
+    Role.SEG: "Segmentation",
+    Role.LABELMAP: "Segmentation",
+    Role.MAP: "Map",
+    Role.SR: "Report",
+    Role.LABELMAP_SR: "Report",
+    Role.COMPREHENSIVE_SR: "Report",
+    Role.VIEWER_SR: "Annotations",
+    Role.TEXT_SR: "Text report",
     Role.CAD_SR: "CAD report",
-    Role.MAP: "map",
-    Role.GSPS: "graphics",
-    Role.KO: "key images",
-    Role.SC: "picture",
-    Role.PDF: "document",
-    Role.REJECTION: "rejected",
+    Role.GSPS: "Graphics",
+    Role.KO: "Key images",
+    Role.SC: "Picture",
+    Role.PDF: "Document",
+    Role.REJECTION: "Rejected",
 }
-"""What the reader sees in the list of series, after the pipeline's title."""
+"""What the reader sees first in the list of series, which shows some twenty characters."""
 
 _TYPE_2 = (
     "PatientName",
@@ -156,7 +156,7 @@ def stamp(result: Dataset, source: Dataset, work: Work, role: str) -> None:
         setattr(result, f"{event}Time", moment.strftime("%H%M%S.%f"))
     result.SpecificCharacterSet = "ISO_IR 192"
     result.SeriesNumber = _series_number_offset(role) + _series_number(source)
-    result.SeriesDescription = series_description(f"{work.title}: {_SERIES_WORDS[kind_of(role)]}")
+    result.SeriesDescription = series_description(f"{_SERIES_WORDS[kind_of(role)]}: {work.title}")
     result.Manufacturer = MANUFACTURER
     result.ManufacturerModelName = work.pipeline[:64]
     result.DeviceSerialNumber = work.model.weights_sha256[:64]

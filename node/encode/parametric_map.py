@@ -89,7 +89,7 @@ def encode_parametric_map(
         _frame(source, index, place, positions[index]) for place, index in enumerate(order, start=1)
     ]
     identity.stamp(dataset, source.instances[0], work, role)
-    dataset.SeriesDescription = identity.series_description(f"{work.title}: {a_map.label}")
+    dataset.SeriesDescription = identity.series_description(f"{a_map.label}: {work.title}")
     return dataset
 
 

@@ -183,7 +183,7 @@ def test_every_object_is_its_own_series_behind_the_images():
     seg, sr = (one.dataset for one in encode(made.classic(), made.outlined(), made.work()))
     assert seg.SeriesInstanceUID != sr.SeriesInstanceUID
     assert (seg.SeriesNumber, sr.SeriesNumber) == (21004, 22004)
-    assert sr.SeriesDescription == "Brain volume: report (AI, not for primary diagnosis)"
+    assert sr.SeriesDescription == "Report: Brain volume (AI, not for primary diagnosis)"
 
 
 @pytest.mark.parametrize("length", [1, 32, 33, 44, 59, 64, 80])
