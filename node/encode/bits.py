@@ -62,6 +62,27 @@ def packed(frames: Sequence[Mask | None], size: int) -> bytes:
     return _even(b"".join(parts))
 
 
+def occupied(frames: Sequence[Mask | None], size: int, value: int) -> bytes:
+    """Return frames with a byte for each voxel: ``value`` where it is set, 0 where not.
+
+    Args:
+        frames: As in ``packed``.
+        size: Voxels in a frame.
+        value: Up to 255.
+
+    Returns:
+        Bytes of even number.
+    """
+    nothing = bytes(size)
+    parts: list[bytes | memoryview] = [
+        nothing
+        if one is None
+        else np.multiply(one.view(np.uint8), value, dtype=np.uint8, order="C").data
+        for one in frames
+    ]
+    return b"".join([*parts, bytes(len(frames) * size % 2)])
+
+
 def labelled(
     masks: Sequence[Mask], counts: Counts, frames: Iterable[int], dtype: type[np.unsignedinteger]
 ) -> bytes:

@@ -1,9 +1,14 @@
 """Outlines as a DICOM Segmentation (PS3.3 A.51, A.101) on the images analysed.
 
-BINARY, because every viewer and PACS tried shows it; fractional values and label maps are
-refused or coloured wrongly by some. All frames are written, empty ones too, because viewers
-have placed sparse segmentations on the wrong slices; beyond ``DENSE_FRAMES`` the object would
-grow by gigabytes, and empty frames are left out.
+BINARY, because every viewer and PACS tried shows it; label maps are refused or coloured wrongly
+by some. But bits of frames whose rows do not end with a byte are drawn scrambled, without a
+warning, by OHIF 3.13 (dcmjs unpacks them from the wrong end) and by Weasis before 4.7 (issue
+820): where Columns is no multiple of ``WHOLE_BYTES`` the same voxels are written as FRACTIONAL,
+each occupied wholly or not at all, which both take for what it is.
+
+All frames are written, empty ones too, because viewers have placed sparse segmentations on the
+wrong slices; beyond ``DENSE_FRAMES`` the object would grow by gigabytes, and empty frames are
+left out.
 """
 
 from __future__ import annotations
@@ -34,6 +39,13 @@ LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
 """PS3.6 table A-1; not in pydicom 3.0."""
 
 DENSE_FRAMES = 4000
+
+WHOLE_BYTES = 8
+"""Columns of a BINARY segmentation are a multiple of it, in bits."""
+
+OCCUPIED = 255
+"""Maximum Fractional Value (PS3.3 C.8.20.2), the largest of a byte: readers that scale by the
+byte's range instead see the same. OHIF draws fractions only of 0 and this."""
 
 _LARGEST_8_BIT = 255
 
@@ -77,7 +89,7 @@ def encode_segmentation(
     result.SegmentsOverlap = "YES" if overlap else "NO"
     if role is not Role.LABELMAP:
         frames = _binary_frames(source, counts)
-        _set_bits(result, masks, counts, frames)
+        _set_occupancy(result, masks, counts, frames)
     elif overlap:
         raise GateClosed(("The segments overlap: one label map cannot hold them.",))
     else:
@@ -103,7 +115,6 @@ def _header(source: Source, work: Work, role: Role) -> Dataset:
     result.ContentLabel = "AI_SEGMENTATION"
     result.ContentDescription = NOT_FOR_DIAGNOSIS
     result.ContentCreatorName = ""  # nobody; type 2
-    result.SegmentationType = "LABELMAP" if labelmap else "BINARY"
     result.LossyImageCompression = first.get("LossyImageCompression") or "00"
     if result.LossyImageCompression == "01":
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
@@ -134,25 +145,32 @@ def _labelmap_frames(source: Source) -> list[Frame]:
     return [Frame(k, place, None) for place, k in enumerate(planes.order(source), start=1)]
 
 
-def _set_bits(
+def _set_occupancy(
     result: Dataset, masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
 ) -> None:
     _, rows, columns = masks[0].shape
-    pixels = bits.packed(
-        [
-            masks[number - 1][k] if counts[number - 1, k] else None
-            for k, _, number in frames
-            if number is not None
-        ],
-        rows * columns,
-    )
-    _set_pixels(result, pixels, (rows, columns), bits_allocated=1)
+    shown = [
+        masks[number - 1][k] if counts[number - 1, k] else None
+        for k, _, number in frames
+        if number is not None
+    ]
+    if columns % WHOLE_BYTES == 0:
+        result.SegmentationType = "BINARY"
+        pixels = bits.packed(shown, rows * columns)
+        _set_pixels(result, pixels, (rows, columns), bits_allocated=1)
+    else:
+        result.SegmentationType = "FRACTIONAL"
+        result.SegmentationFractionalType = "OCCUPANCY"
+        result.MaximumFractionalValue = OCCUPIED
+        pixels = bits.occupied(shown, rows * columns, OCCUPIED)
+        _set_pixels(result, pixels, (rows, columns), bits_allocated=8)
 
 
 def _set_labels(
     result: Dataset, masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
 ) -> None:
     _, rows, columns = masks[0].shape
+    result.SegmentationType = "LABELMAP"
     dtype = np.uint8 if len(masks) <= _LARGEST_8_BIT else np.uint16
     pixels = bits.labelled(masks, counts, [frame.image for frame in frames], dtype)
     _set_pixels(result, pixels, (rows, columns), bits_allocated=8 * np.dtype(dtype).itemsize)

@@ -42,9 +42,11 @@ def grid_problems(
         yield "has other rows and columns than its source"
     own = stated(drawn, "PixelMeasuresSequence", "PixelSpacing")
     theirs = list(_spacings_mm(source))
-    if (own is None) is bool(theirs) or not (
-        own is None or any(_close(own, one, _SAME_PLACE_MM) for one in theirs)
-    ):
+    if own is None:
+        # Beside a frame of reference it would need the thickness of a slice (PS3.3 C.7.6.16.2.1).
+        if theirs and not (_needs_no_place(sources) and _frame_of_reference(drawn)):
+            yield "has another pixel spacing than its source"
+    elif not any(_close(own, one, _SAME_PLACE_MM) for one in theirs):
         yield "has another pixel spacing than its source"
     if _needs_no_place(sources) and not any(frame.position_mm for frame in frames):
         if stated(drawn, "PlaneOrientationSequence", "ImageOrientationPatient") is not None:

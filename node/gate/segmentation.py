@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from node.gate.frames import Frame, frames_of
 from node.gate.grid import grid_problems
-from node.gate.voxels import LABEL_MAP_SEGMENTATION, holds_all_bits, voxel_counts, voxel_ml
+from node.gate.voxels import (
+    LABEL_MAP_SEGMENTATION,
+    bits_of_a_voxel,
+    holds_all_voxels,
+    is_all_or_nothing,
+    voxel_counts,
+    voxel_ml,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +48,7 @@ class Outlines:
 
     @property
     def is_label_map(self) -> bool:
-        """Whether its pixels are segment numbers, instead of a frame of bits a segment."""
+        """Whether its pixels are segment numbers, instead of frames of their own a segment."""
         return bool(self.dataset.SOPClassUID == LABEL_MAP_SEGMENTATION)
 
     @property
@@ -81,20 +88,31 @@ def segmentation_problems(outlines: Outlines, sources: Sequence[Dataset]) -> Ite
         outlines: The segmentation.
         sources: Headers of the images analysed: single-frame ones, or one multi-frame.
     """
-    segmentation = outlines.dataset
-    if outlines.is_label_map:
-        if segmentation.get("SegmentationType") != "LABELMAP":
-            yield "is no label map"
-    elif segmentation.get("SegmentationType") != "BINARY":
-        yield "is not binary"
-    elif not holds_all_bits(segmentation, len(outlines.frames)):
-        yield "has pixel data that are not as long as its frames need"
-    yield from grid_problems(segmentation, outlines.frames, sources)
+    yield from _pixel_problems(outlines)
+    yield from grid_problems(outlines.dataset, outlines.frames, sources)
     yield from _segment_problems(outlines)
     if not outlines.voxels:
         yield "has voxels that cannot be counted"
     elif set(outlines.voxels) - {0, *outlines.segments}:
         yield "has voxels of a segment that does not exist"
+
+
+def _pixel_problems(outlines: Outlines) -> Iterator[str]:
+    """A voxel belongs to a segment or does not: in one bit, or wholly or not at all in a byte."""
+    segmentation, frames = outlines.dataset, len(outlines.frames)
+    if outlines.is_label_map:
+        if segmentation.get("SegmentationType") != "LABELMAP":
+            yield "is no label map"
+        return
+    bits = bits_of_a_voxel(segmentation)
+    if bits is None:
+        yield "is not binary, nor does it say of each voxel whether it is occupied"
+    elif segmentation.get("BitsAllocated") != bits:
+        yield f"has other than {bits} bits for each voxel"
+    elif not holds_all_voxels(segmentation, frames):
+        yield "has pixel data that are not as long as its frames need"
+    elif bits > 1 and not is_all_or_nothing(segmentation, frames):
+        yield "has voxels that are occupied in part: viewers draw none of it"
 
 
 def _segment_problems(outlines: Outlines) -> Iterator[str]:

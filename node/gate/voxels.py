@@ -1,4 +1,4 @@
-"""Counting what is stored in a segmentation, in bits or in labels."""
+"""Counting what is stored in a segmentation: in bits, in bytes or in labels."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 """Label Map Segmentation Storage; younger than pydicom's list of names."""
 
 
+_BITS_OF_A_VOXEL = {("BINARY", None): 1, ("FRACTIONAL", "OCCUPANCY"): 8}
+"""By type and fractional type (PS3.3 C.8.20.2)."""
+
+
 def voxel_counts(segmentation: Dataset, frames: Sequence[Frame]) -> dict[int, int]:
     """Return segment number -> how many voxels it has.
 
@@ -33,10 +37,11 @@ def voxel_counts(segmentation: Dataset, frames: Sequence[Frame]) -> dict[int, in
     """
     if segmentation.SOPClassUID == LABEL_MAP_SEGMENTATION:
         return _labels(segmentation)
-    if not holds_all_bits(segmentation, len(frames)):
+    if not holds_all_voxels(segmentation, len(frames)):
         return {}
+    by_frame = _bits_by_frame if bits_of_a_voxel(segmentation) == 1 else _bytes_by_frame
     counts: Counter[int] = Counter()
-    for frame, voxels in zip(frames, _bits_by_frame(segmentation, len(frames)), strict=True):
+    for frame, voxels in zip(frames, by_frame(segmentation, len(frames)), strict=True):
         counts[frame.segment] += voxels
     return dict(counts)
 
@@ -51,14 +56,28 @@ def voxel_ml(segmentation: Dataset) -> float | None:
     return float(spacing[0]) * float(spacing[1]) * float(between) / 1000.0
 
 
-def holds_all_bits(segmentation: Dataset, frames: int) -> bool:
-    """Say whether binary pixel data are as long as ``frames`` frames need.
+def bits_of_a_voxel(segmentation: Dataset) -> int | None:
+    """Return 1 for BINARY, 8 for FRACTIONAL of occupancy; None for all else, label maps too."""
+    kind = segmentation.get("SegmentationType"), segmentation.get("SegmentationFractionalType")
+    return _BITS_OF_A_VOXEL.get(kind)
 
-    They follow each other bit by bit, the end is padded to even bytes (PS3.5 section 8.1.1).
+
+def holds_all_voxels(segmentation: Dataset, frames: int) -> bool:
+    """Say whether pixel data are as long as ``frames`` frames of bits or bytes need.
+
+    They follow each other without a gap, the end is padded to even bytes (PS3.5 section 8.1.1).
     """
-    bits = frames * segmentation.Rows * segmentation.Columns
+    bits = frames * segmentation.Rows * segmentation.Columns * (bits_of_a_voxel(segmentation) or 0)
     content: bytes = segmentation.get("PixelData") or b""
     return len(content) == (int(bits) + 15) // 16 * 2
+
+
+def is_all_or_nothing(segmentation: Dataset, frames: int) -> bool:
+    """Say whether a FRACTIONAL segmentation occupies each voxel wholly or not at all."""
+    whole = segmentation.get("MaximumFractionalValue")
+    return whole is not None and all(
+        ((plane == 0) | (plane == whole)).all() for plane in _bytes(segmentation, frames)
+    )
 
 
 def _bits_by_frame(segmentation: Dataset, frames: int) -> Iterator[int]:
@@ -74,6 +93,16 @@ def _bits_by_frame(segmentation: Dataset, frames: int) -> Iterator[int]:
 def _low_bits(packed: np.typing.NDArray[np.uint8], byte: int, bits: int) -> int:
     """Return how many of the lowest ``bits`` of a byte are set."""
     return (int(packed[byte]) & ((1 << bits) - 1)).bit_count() if bits else 0
+
+
+def _bytes_by_frame(segmentation: Dataset, frames: int) -> Iterator[int]:
+    """Yield how many bytes of each frame are not 0."""
+    return map(np.count_nonzero, _bytes(segmentation, frames))
+
+
+def _bytes(segmentation: Dataset, frames: int) -> np.typing.NDArray[np.uint8]:
+    size = segmentation.Rows * segmentation.Columns
+    return np.frombuffer(segmentation.PixelData, np.uint8, frames * size).reshape(frames, size)
 
 
 def _labels(segmentation: Dataset) -> dict[int, int]:

@@ -177,7 +177,8 @@ def read_lesions(
     """Return what a segmentation outlines on the images that it was made from.
 
     Args:
-        segmentation: BINARY or LABELMAP, with pixel data and file meta information.
+        segmentation: BINARY, LABELMAP, or FRACTIONAL with each voxel occupied wholly or not at
+            all; with pixel data and file meta information.
         source: Its images, as loaded.
         findings: Tracking UID -> what is found there; others are what their segment says.
 
@@ -185,11 +186,14 @@ def read_lesions(
         CouldNotLook: It is of another kind, or of other images.
     """
     kind = segmentation.get("SegmentationType")
-    if kind not in ("BINARY", "LABELMAP"):
+    occupancy = segmentation.get("SegmentationFractionalType") == "OCCUPANCY"
+    if kind not in ("BINARY", "LABELMAP") and not (kind == "FRACTIONAL" and occupancy):
         raise CouldNotLook("The earlier segmentation is neither binary nor a label map.")
     voxels: defaultdict[int, int] = defaultdict(int)
     index_sums: defaultdict[int, FloatArray] = defaultdict(lambda: np.zeros(3))
     for k, number, plane in _planes(segmentation, source):
+        if kind == "FRACTIONAL" and (plane[plane > 0] != segmentation.MaximumFractionalValue).any():
+            raise CouldNotLook("The earlier segmentation has voxels that are occupied in part.")
         down, right = map(round, source.shifts_px[k]) if source.shifts_px else (0, 0)
         for segment in np.unique(plane[plane > 0]) if kind == "LABELMAP" else (number,):
             rows, columns = np.nonzero(plane == segment if kind == "LABELMAP" else plane)
