@@ -54,9 +54,14 @@ def in_words(measurement: Measurement) -> Quantity:
 
 
 def rounded(value: float) -> str:
-    """Return a number to four significant digits, or to a whole number if that is longer."""
+    """Return a number to four significant digits, or to a whole number if that is longer.
+
+    What is so large or small that nobody would count its digits has an exponent.
+    """
     if value == 0.0:
         return "0"
+    if not 1e-6 <= abs(value) < 1e15:
+        return f"{value:.3e}"
     decimals = max(0, 3 - math.floor(math.log10(abs(value))))
     digits = f"{value:.{decimals}f}"
     return digits.rstrip("0").rstrip(".") if decimals else digits

@@ -118,18 +118,28 @@ def one_of_each(paths: list[Path], structure: Callable[[Dataset], str] = structu
 
 
 def content(dataset: Dataset) -> str:
-    """Return a digest of the content tree alone, which is what a template is about."""
+    """Return a digest of the content tree alone, which is what a template is about.
+
+    Of the codes it has those of DICOM, which templates are made of; what was found or measured is
+    told by codes of other schemes.
+    """
     tree = Dataset()
     for keyword in _TREE:
         if keyword in dataset:
             tree.add(dataset[keyword])
-    return structure(tree)
+    return sha256(repr(_shape(tree, ("DCM",))).encode()).hexdigest()
 
 
-def _shape(dataset: Dataset) -> tuple[Any, ...]:
+def _shape(dataset: Dataset, schemes: tuple[str, ...] = ()) -> tuple[Any, ...]:
+    """Return what is told apart; codes only of ``schemes``, of all where none is given."""
     shape: list[Any] = []
+    of_a_scheme = not schemes or dataset.get("CodingSchemeDesignator") in schemes
     for element in dataset:
-        tells = element.VR == "CS" or element.keyword in (*_CODE, *_CLASSES)
+        tells = (
+            element.VR == "CS"
+            or element.keyword in _CLASSES
+            or (of_a_scheme and element.keyword in _CODE)
+        )
         if element.VR != "SQ":
             shape.append(
                 (element.tag, element.VR, str(element.value) if tells else element.is_empty)
@@ -138,5 +148,6 @@ def _shape(dataset: Dataset) -> tuple[Any, ...]:
         items = element.value
         if element.keyword == "PerFrameFunctionalGroupsSequence":
             items = items and [items[0], items[-1]]
-        shape.append((element.tag, tuple(dict.fromkeys(map(_shape, items or ())))))
+        shapes = (_shape(item, schemes) for item in items or ())
+        shape.append((element.tag, tuple(dict.fromkeys(shapes))))
     return tuple(shape)

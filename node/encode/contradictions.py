@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from node.gate.voxels import ML_PER_UNIT
+from node.uids import is_uid
 from pipelines.codes import VOLUME
 from pipelines.contract import (
+    Code,
     Finding,
     Graphic,
+    Measurement,
     ParametricMap,
     Presence,
     Region,
@@ -20,6 +24,7 @@ from pipelines.contract import (
     Segment,
     Study,
     Waveform,
+    WaveformSpan,
 )
 from sr_templates import ecg_report, echo_report, measurement_report
 
@@ -64,6 +69,7 @@ def contradictions(source: Source, result: Result, report: str) -> Iterator[str]
     names = [one.label for one in result.maps]
     if len(set(names)) < len(names):
         yield "Two parametric maps have the same label."
+    yield from _untellable(result)
     for one in result.maps:
         yield from _map_contradictions(source.study, one)
     for segment in result.segments:
@@ -77,19 +83,72 @@ def contradictions(source: Source, result: Result, report: str) -> Iterator[str]
         yield from (f"The finding {name!r} {what}." for what in wrong)
 
 
+def _untellable(result: Result) -> Iterator[str]:
+    """Yield what of the words, codes and UIDs of a result no object can hold as it is."""
+    if not all(note.strip() and _is_text(note, but="\r\n\t") for note in result.notes):
+        yield "A note is empty or has a control character in it."
+    if not all(map(_is_storable, _codes(result))):
+        yield "A code has a control character or \\ in it, or a meaning of more than 64 characters."
+    tracked = [one.tracking_uid for one in result.segments if one.tracking_uid]
+    if len(set(tracked)) < len(tracked):
+        yield "Two segments are tracked by the same UID."
+    if not all(map(is_uid, {*tracked, *(one.tracking_uid for one in result.findings)} - {""})):
+        yield "A tracking UID is no UID."
+
+
+def _codes(result: Result) -> Iterator[Code]:
+    for finding in result.findings:
+        own = (finding.finding, finding.category, finding.site, finding.laterality)
+        yield from (code for code in own if code is not None)
+        for one in finding.measurements:
+            modifiers = (one.name, one.method, one.derivation)
+            yield from (code for code in modifiers if code is not None)
+    for segment in result.segments:
+        yield from (segment.category, segment.property)
+    yield from (one.quantity for one in result.maps)
+
+
+def _is_storable(code: Code) -> bool:
+    """Whether a code fits its elements (VR SH and LO, PS3.5 section 6.2)."""
+    words = (code.value, code.scheme, code.meaning)
+    return (
+        len(code.meaning) <= 64
+        and len(code.scheme) <= 16
+        and not any("\\" in word for word in words)
+        and all(map(_is_text, words))
+    )
+
+
+def _is_text(text: str, but: str = "") -> bool:
+    """Whether a text has no control character, ``but`` these, and can be written in UTF-8."""
+    return not any(unicodedata.category(one) in ("Cc", "Cs") and one not in but for one in text)
+
+
 def _segment_contradictions(study: Study, segment: Segment) -> Iterator[str]:
     label = segment.label
-    if not 0 < len(label) <= 64 or "|" in label or "\\" in label:
-        yield "A segment's label is empty, longer than 64 characters, or has | or \\ in it."
+    if not _is_label(label) or "|" in label:
+        yield (
+            "A segment's label is empty, longer than 64 characters, or has a control character,"
+            " | or \\ in it."
+        )
+    if segment.mask.dtype != np.bool_:
+        yield f"The mask of {label!r} is of type {segment.mask.dtype}, not bool."
     if isinstance(study, Waveform):
         yield f"The segment {label!r} outlines a waveform."
     elif segment.mask.shape != study.shape:
         yield f"The mask of {label!r} has shape {segment.mask.shape}, not {study.shape}."
 
 
+def _is_label(label: str) -> bool:
+    return bool(label.strip()) and len(label) <= 64 and "\\" not in label and _is_text(label)
+
+
 def _map_contradictions(study: Study, one: ParametricMap) -> Iterator[str]:
-    if not 0 < len(one.label) <= 64 or "\\" in one.label:
-        yield "A parametric map's label is empty, longer than 64 characters, or has \\ in it."
+    if not _is_label(one.label):
+        yield (
+            "A parametric map's label is empty, longer than 64 characters, or has a control"
+            " character or \\ in it."
+        )
     if isinstance(study, Waveform):
         yield f"The parametric map {one.label!r} is of a waveform."
     elif one.values.shape != study.shape:
@@ -103,21 +162,34 @@ def _wrong(study: Study, finding: Finding) -> Iterator[str]:
         yield "has a confidence that is not within 0 and 1"
     if not all(math.isfinite(measurement.value) for measurement in finding.measurements):
         yield "has a measurement that is not a finite number"
+    if not all(map(_is_within_bounds, finding.measurements)):
+        yield "has a measurement outside of its own interval"
     if finding.laterality is not None and finding.site is None:
         yield "has a side, but no site"
-    channels = (
-        {
-            (group.number, channel)
-            for group in study.groups
-            for channel in range(1, len(group.channels) + 1)
-        }
-        if isinstance(study, Waveform)
-        else set()
-    )
-    if not {(span.group, span.channel) for span in finding.spans} <= channels:
-        yield "is in a channel that the study does not have"
+    yield from _wrong_spans(study, finding.spans)
     for region in finding.regions:
         yield from _wrong_region(study, region)
+
+
+def _is_within_bounds(measurement: Measurement) -> bool:
+    """Whether a measurement's interval, as far as it has one, is finite and holds its value."""
+    low, high = (
+        measurement.value if bound is None else bound
+        for bound in (measurement.lowest, measurement.highest)
+    )
+    return -math.inf < low <= measurement.value <= high < math.inf
+
+
+def _wrong_spans(study: Study, spans: tuple[WaveformSpan, ...]) -> Iterator[str]:
+    groups = {group.number: group for group in study.groups} if isinstance(study, Waveform) else {}
+    for span in spans:
+        group = groups.get(span.group)
+        if group is None or not 1 <= span.channel <= len(group.channels):
+            yield "is in a channel that the study does not have"
+        elif not (0.0 <= span.start_s <= span.end_s and math.isfinite(span.end_s)):
+            yield "is in a span that does not end after it begins"
+        elif span.start_s > group.duration_s:
+            yield "is in a span that begins after the recording"
 
 
 def _wrong_region(study: Study, region: Region) -> Iterator[str]:

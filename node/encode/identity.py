@@ -165,11 +165,15 @@ def stamp(result: Dataset, source: Dataset, work: Work, role: str) -> None:
 
 
 def series_description(title: str) -> str:
-    """Return the title with a warning as long as there is room (LO, 64 characters)."""
-    for warning in (" (AI, not for primary diagnosis)", " (AI, not diagnostic)", " (AI)"):
+    """Return the title with the longest warning that there is room for (LO, 64 characters).
+
+    The shortest stays: a long title is cut.
+    """
+    shortest = " (AI)"
+    for warning in (" (AI, not for primary diagnosis)", " (AI, not diagnostic)"):
         if len(title) + len(warning) <= 64:
             return title + warning
-    return title[:64]
+    return title[: 64 - len(shortest)] + shortest
 
 
 def _algorithm(work: Work, moment: datetime) -> Dataset:

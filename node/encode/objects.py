@@ -26,12 +26,12 @@ from sr_templates.tree import walk
 from sr_templates.viewer_report import viewer_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pydicom import Dataset
 
     from node.load.source import Source
-    from pipelines.contract import Finding, Result, Segment
+    from pipelines.contract import Finding, Measurement, Region, Result, Segment
 
 
 def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
@@ -75,7 +75,7 @@ def encode_could_not_look(
 
 
 def on_images(source: Source, result: Result) -> Result:
-    """Return a result whose masks and maps lie on the source's own images.
+    """Return a result whose masks, maps and regions lie on the source's own images.
 
     They differ from the volume's slices where that was straightened. What lies beside the images
     cannot be stored: a volume then tells of what is.
@@ -91,18 +91,45 @@ def on_images(source: Source, result: Result) -> Result:
         result,
         segments=segments,
         maps=tuple(replace(one, values=source.on_images(one.values)) for one in result.maps),
-        findings=tuple(_restated(one, kept.get(one.segment or "", 1.0)) for one in result.findings),
-    )
-
-
-def _restated(finding: Finding, kept: float) -> Finding:
-    return replace(
-        finding,
-        measurements=tuple(
-            replace(one, value=one.value * kept) if one.name == VOLUME else one
-            for one in finding.measurements
+        findings=tuple(
+            replace(
+                one,
+                measurements=tuple(_restated(one.measurements, kept.get(one.segment or "", 1.0))),
+                regions=tuple(_moved(region, source) for region in one.regions),
+            )
+            for one in result.findings
         ),
     )
+
+
+def _restated(measurements: Iterable[Measurement], kept: float) -> Iterator[Measurement]:
+    for one in measurements:
+        if (one.name.value, one.name.scheme) != (VOLUME.value, VOLUME.scheme):
+            yield one
+            continue
+        lowest, highest = (
+            None if bound is None else bound * kept for bound in (one.lowest, one.highest)
+        )
+        yield replace(one, value=one.value * kept, lowest=lowest, highest=highest)
+
+
+def _moved(region: Region, source: Source) -> Region:
+    """Return a region where it is on its image; what is beside the image stays so, to be told."""
+    down, right = source.shifts_px[region.image]
+    rows, columns = float(source.instances[0].Rows), float(source.instances[0].Columns)
+    points = tuple(
+        (_snapped(x - right, columns), _snapped(y - down, rows)) for x, y in region.points
+    )
+    return replace(region, points=points)
+
+
+def _snapped(at: float, edge: float) -> float:
+    """Return a place as it is, or on the edge that it is beyond by no more than a pixel.
+
+    The slices were moved by parts of a pixel, so that a region along an edge may be.
+    """
+    within = min(max(at, 0.0), edge)
+    return within if abs(at - within) <= 1.0 else at
 
 
 def _objects(source: Source, result: Result, work: Work) -> Iterator[Encoded]:

@@ -6,6 +6,7 @@ the contract and PIXEL units count from the outer corner of the first pixel (PS3
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -115,8 +116,10 @@ def _layer_names(labels: Iterable[str]) -> list[str]:
     names: list[str] = []
     for number, label in enumerate(labels, start=1):
         name = re.sub(r"[^A-Z0-9]+", "_", label.upper()).strip("_")[:16].strip("_")
-        taken = not name or name in names
-        names.append(f"{name[:11]}_{number}".lstrip("_") if taken else name)
+        if not name or name in names:
+            numbered = (f"{name[:11]}_{count}".lstrip("_") for count in itertools.count(number))
+            name = next(one for one in numbered if one not in names)
+        names.append(name)
     return names
 
 

@@ -1,10 +1,10 @@
 """Outlines as a DICOM Segmentation (PS3.3 A.51, A.101) on the images analysed.
 
 BINARY, because every viewer and PACS tried shows it; label maps are refused or coloured wrongly
-by some. But bits of frames whose rows do not end with a byte are drawn scrambled, without a
-warning, by OHIF 3.13 (dcmjs unpacks them from the wrong end) and by Weasis before 4.7 (issue
-820): where Columns is no multiple of ``WHOLE_BYTES`` the same voxels are written as FRACTIONAL,
-each occupied wholly or not at all, which both take for what it is.
+by some. But where a frame or a row does not end with a byte, OHIF 3.13 (dcmjs takes the highest
+bit for the first) and Weasis 4.6 (its issue 820) draw bits scrambled, and do not say so. Where
+Columns is no multiple of ``BINARY_COLUMNS`` the same voxels are a byte each: FRACTIONAL, occupied
+wholly or not at all. OHIF and Weasis 4.7 draw that as it is, earlier ones draw nothing.
 
 All frames are written, empty ones too, because viewers have placed sparse segmentations on the
 wrong slices; beyond ``DENSE_FRAMES`` the object would grow by gigabytes, and empty frames are
@@ -40,12 +40,12 @@ LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
 
 DENSE_FRAMES = 4000
 
-WHOLE_BYTES = 8
-"""Columns of a BINARY segmentation are a multiple of it, in bits."""
+BINARY_COLUMNS = 8
+"""Columns of a BINARY segmentation are a multiple of it, so that each row ends with a byte."""
 
 OCCUPIED = 255
-"""Maximum Fractional Value (PS3.3 C.8.20.2), the largest of a byte: readers that scale by the
-byte's range instead see the same. OHIF draws fractions only of 0 and this."""
+"""Maximum Fractional Value (PS3.3 C.8.20.2): the largest of a byte, so that a reader that does
+not look it up sees full intensity. Values between 0 and it would make OHIF draw nothing."""
 
 _LARGEST_8_BIT = 255
 
@@ -154,7 +154,7 @@ def _set_occupancy(
         for k, _, number in frames
         if number is not None
     ]
-    if columns % WHOLE_BYTES == 0:
+    if columns % BINARY_COLUMNS == 0:
         result.SegmentationType = "BINARY"
         pixels = bits.packed(shown, rows * columns)
         _set_pixels(result, pixels, (rows, columns), bits_allocated=1)

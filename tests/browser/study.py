@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
-GRID = axial_grid((16, 112, 128), (15.0, 2.0, 2.0))
+GRID = axial_grid((16, 125, 123), (15.0, 2.0, 2.0))
+"""Neither rows nor columns fill whole bytes: viewers have scrambled bits that do not."""
 LESIONS = (
     Lesion("Nodule right", (-50.0, -20.0, 22.5), 36.0),
     Lesion("Nodule left", (46.0, 16.0, 52.5), 28.0),

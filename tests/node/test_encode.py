@@ -187,8 +187,9 @@ def test_every_object_is_its_own_series_behind_the_images():
 
 
 @pytest.mark.parametrize("length", [1, 32, 33, 44, 59, 64, 80])
-def test_a_series_description_fits(length):
+def test_a_series_description_fits_and_says_that_an_algorithm_made_it(length):
     assert len(series_description("x" * length)) <= 64
+    assert "(AI" in series_description("x" * length)
 
 
 def test_times_are_those_of_the_analysis_in_the_zone_of_the_source():

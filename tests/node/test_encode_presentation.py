@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -217,3 +218,18 @@ def test_the_same_result_makes_the_same_bytes(tmp_path):
     for name in ("one", "other"):
         write(state_of(shown.ct(), made.outlined(2)), tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_every_label_has_a_layer_of_its_own():
+    squares = np.zeros((4, *made.SHAPE), bool)
+    for place, square in enumerate(squares):
+        square[4, 2:4, 3 * place : 3 * place + 2] = True
+    (segment,) = made.outlined().segments
+    segments = tuple(
+        replace(segment, label=label, mask=square)
+        for label, square in zip(("A_3", "A", "a", "a "), squares, strict=True)
+    )
+    state = encode_presentation(made.classic(), Result(segments=segments), made.work())
+    names = [layer.GraphicLayer for layer in state.GraphicLayerSequence]
+    assert len(set(names)) == len(names) == 4
+    assert set(names) == {one.GraphicLayer for one in state.GraphicAnnotationSequence}

@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 
 from node.domain import Role
-from node.encode.objects import encode, encode_could_not_look
+from node.encode.objects import encode, encode_could_not_look, on_images
 from node.encode.write import write
 from node.load.source import load
 from node.profiles import SOP_CLASSES, kind_of, rank
@@ -192,3 +192,30 @@ def test_a_mask_beside_the_tilted_images_is_cut_and_the_volume_says_so(tilted):
     verify([seg, sr], tilted.instances)
     stored = np.count_nonzero(seg.pixel_array)
     assert stored == len(tilted.instances) * tilted.instances[0].Rows * tilted.instances[0].Columns
+
+
+def test_a_region_on_straightened_slices_is_drawn_where_the_mask_of_the_same_place_is(tilted):
+    """The mask is moved by whole pixels, the region by what the slice was."""
+    index = max(range(len(tilted.shifts_px)), key=lambda k: sum(tilted.shifts_px[k]))
+    mask = np.zeros(tilted.study.shape, bool)
+    mask[index, 20:26, 12:20] = True
+    square = ((12.0, 20.0), (20.0, 20.0), (20.0, 26.0), (12.0, 26.0), (12.0, 20.0))
+    region = Region(index, Graphic.POLYLINE, square)
+    (segment,) = made.outlined().segments
+    result = Result(
+        (Finding(codes.NODULE, regions=(region,)),), (replace(segment, mask=mask, label="Square"),)
+    )
+    moved = on_images(tilted, result)
+    rows, columns = np.nonzero(moved.segments[0].mask[index])
+    ((points,),) = ([one.points for one in finding.regions] for finding in moved.findings)
+    upper_left = np.min(points, axis=0)
+    assert max(tilted.shifts_px[index]) > 1.0
+    assert upper_left == pytest.approx([columns.min(), rows.min()], abs=0.5)
+
+
+def test_the_edges_of_straightened_slices_are_those_of_their_images(tilted):
+    index = max(range(len(tilted.shifts_px)), key=lambda k: sum(tilted.shifts_px[k]))
+    down, right = (float(int(shift)) for shift in tilted.shifts_px[index])
+    corner = Region(index, Graphic.POINT, ((right, down),))
+    moved = on_images(tilted, Result((Finding(codes.NODULE, regions=(corner,)),)))
+    assert moved.findings[0].regions[0].points == ((0.0, 0.0),)

@@ -93,7 +93,8 @@ def dcmpschk(paths: Iterable[Path]) -> Complaints:
 def segmentation_reader(paths: Iterable[Path]) -> Complaints:
     """Complaints of dcmqi on segmentations; it must also have written an image a segment.
 
-    It warns of a label map that has no item for background, which is not a segment.
+    All segments of a label map are one image. It warns of one without an item for background,
+    which is not a segment.
     """
 
     def read(path: Path, folder: Path) -> tuple[str, ...]:
@@ -105,7 +106,9 @@ def segmentation_reader(paths: Iterable[Path]) -> Complaints:
             if not line.startswith(_ABOUT_BACKGROUND)
         )
         images = len(list(folder.glob("*.nii.gz")))
-        expected = len(dcmread(path, stop_before_pixels=True).SegmentSequence)
+        header = dcmread(path, stop_before_pixels=True)
+        is_label_map = header.SOPClassUID == LABEL_MAP_SEGMENTATION
+        expected = 1 if is_label_map else len(header.SegmentSequence)
         return said if images == expected else (*said, f"read {images} of {expected} segments")
 
     return _each_into_a_folder(paths, read)

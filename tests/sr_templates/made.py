@@ -214,7 +214,7 @@ def outlined(count=1) -> Result:
                 confidence=0.9321,
                 segment=label,
                 measurements=(
-                    Measurement(codes.VOLUME, millilitres(block), "mL", lowest=1.0, highest=9.0),
+                    Measurement(codes.VOLUME, millilitres(block), "mL", lowest=0.1, highest=9.0),
                 ),
             )
             for label, block in zip(labels, blocks, strict=False)

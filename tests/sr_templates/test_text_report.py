@@ -130,6 +130,8 @@ def test_places_are_told_as_viewers_number_them(report):
         (0.0123456, "0.01235"),
         (99.999, "100"),
         (60.0, "60"),
+        (-1.5e-300, "-1.500e-300"),
+        (1e300, "1.000e+300"),
     ],
 )
 def test_numbers_are_short_but_whole(value, text):
