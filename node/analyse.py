@@ -73,7 +73,7 @@ def analyse(
     except CouldNotLook as refusal:
         with _timed(seconds, "encode"):
             # What judges nothing takes back nothing: it names no predecessor.
-            unlinked = replace(work, superseded={})
+            unlinked = replace(work, superseded={}, rejected=())
             objects = encode_could_not_look(readable_headers(paths), refusal.reason, unlinked)
             files = _write(objects, folder)
         return Analysis(Outcome.COULD_NOT_LOOK, files, seconds)

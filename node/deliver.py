@@ -28,8 +28,8 @@ from node.errors import (
 )
 from node.log import get_logger, short
 from node.profiles import FALLBACKS, kind_of
-from node.settings import FolderDestination
-from node.store import deliveries, events, outages
+from node.settings import DimseDestination, FolderDestination
+from node.store import deliveries, events, outages, rejections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -98,7 +98,7 @@ def deliver_study(settings: Settings, ledger: Ledger, name: str, *, attempts: in
             delivery = untried.pop(sop_instance_uid)
             if isinstance(outcome, ClassRefused) and _fell_back(ledger, delivery):
                 break  # what is due now is something else
-            _mark(settings, ledger, delivery, outcome)
+            _mark(ledger, delivery, outcome)
             reach("deliver.marked")
     except PeerUnreachable as error:
         _postpone(ledger, name, untried, error, attempts)
@@ -162,6 +162,18 @@ def _look(settings: Settings, ledger: Ledger) -> None:
             deliveries.mark_refused(db, sop_instance_uid, name, what=what, do=do, status=None)
         log.error("refused", destination=name, object=short(sop_instance_uid), what=what, do=do)
     tell_waiting(ledger, waiting)
+    reject_superseded(settings, ledger)
+
+
+def reject_superseded(settings: Settings, ledger: Ledger) -> int:
+    """Plan the rejection notes whose time has come, where a site asks for them; how many."""
+    planned = 0
+    for name, destination in settings.destinations.items():
+        if destination.reject_superseded:
+            commits = isinstance(destination, DimseDestination) and destination.commit
+            with ledger.write() as db:
+                planned += rejections.plan_due(db, name, commits=commits)
+    return planned
 
 
 def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
@@ -241,19 +253,12 @@ def _changed() -> PeerRefused:
     )
 
 
-def _mark(
-    settings: Settings,
-    ledger: Ledger,
-    delivery: DueDelivery,
-    outcome: int | DeliveryError | None,
-) -> None:
+def _mark(ledger: Ledger, delivery: DueDelivery, outcome: int | DeliveryError | None) -> None:
     uid, name = delivery.sop_instance_uid, delivery.destination
     fields = {"destination": name, "study": short(delivery.study_uid), "object": short(uid)}
     with ledger.write() as db:
         if not isinstance(outcome, DeliveryError):
             deliveries.mark_sent(db, uid, name, status=outcome)
-            if settings.destination(name).reject_superseded:
-                deliveries.plan_rejection(db, uid, name)
             log.info("sent", **fields, status=outcome)
             return
         if isinstance(outcome, PeerRefused):

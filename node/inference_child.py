@@ -32,6 +32,8 @@ from node.load.prior import Earlier
 from pipelines import registry
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
     from pipelines.contract import Pipeline
 
 
@@ -40,6 +42,10 @@ def _warm(name: str) -> Pipeline:
     pipeline = registry.get(name)
     pipeline.warm_up()
     return pipeline
+
+
+def _header(path: str) -> Dataset:
+    return dcmread(path, stop_before_pixels=True)
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -61,10 +67,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         analysed_at=datetime.fromtimestamp(request["analysed_at"], UTC).astimezone(),
         software_version=__version__,
         roles=frozenset(map(Role, request["roles"])),
-        superseded={
-            Path(path).stem: dcmread(path, stop_before_pixels=True)
-            for path in request["superseded"]
-        },
+        superseded={Path(path).stem: _header(path) for path in request["superseded"]},
+        rejected=tuple(map(_header, request["rejected"])),
     )
     priors = request.get("priors")
     analysis = analyse(

@@ -24,7 +24,7 @@ from node.log import get_logger, short
 from node.plan import input_digest, parameters_of
 from node.priors.fetch import deadline_s, looked_up
 from node.profiles import DEFAULT_PROFILE, PROFILES
-from node.store import deliveries, jobs, studies, workers
+from node.store import deliveries, jobs, rejections, studies, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +170,7 @@ class Worker:
             instances = studies.instances_of(
                 db, lease.job.study_uid, lease.job.series_uid, lease.job.sop_instance_uid
             )
-            superseded = self._objects_of(db, lease.supersedes)
+            superseded, rejected = self._earlier_results(db, lease)
         if input_digest(instances) != lease.job.input_digest:
             raise Overtaken
         paths = [self._settings.spool_folder / one.path for one in instances]
@@ -184,6 +184,7 @@ class Worker:
                     "pipeline": lease.job.pipeline,
                     "paths": [str(path) for path in paths],
                     "superseded": [str(path) for path in superseded],
+                    "rejected": [str(path) for path in rejected],
                     "roles": sorted(profiles.to_make(send_to.values())),
                     "analysed_at": lease.first_started_at,
                     "folder": str(folder),
@@ -200,7 +201,7 @@ class Worker:
             outcome=outcome,
             made={role: Path(path) for role, path in answer["files"].items()},
             sources=readable_headers(paths),
-            superseded=read_headers(superseded),
+            superseded=read_headers([*{*superseded, *rejected}]),
             send_to=send_to,
             folder=self._settings.artifact_folder,
             seconds=answer["seconds"],
@@ -241,12 +242,16 @@ class Worker:
         destination = self._settings.destinations.get(name)
         return PROFILES[DEFAULT_PROFILE] if destination is None else destination.roles
 
-    def _objects_of(self, db: Connection, job_id: str | None) -> list[Path]:
-        """Return the files that an earlier job made."""
-        if job_id is None:
-            return []
-        made = deliveries.artifacts_of(db, job_id)
-        return [self._settings.artifact_folder / one.path for one in made]
+    def _earlier_results(self, db: Connection, lease: Lease) -> tuple[list[Path], list[Path]]:
+        """Return the files of the result that this job's replaces, and those to be rejected."""
+        folder = self._settings.artifact_folder
+        made = deliveries.artifacts_of(db, lease.supersedes) if lease.supersedes else ()
+        rejecting = [
+            name for name, one in self._settings.destinations.items() if one.reject_superseded
+        ]
+        earlier = rejections.superseded(db, lease.job.id)
+        rejected = rejections.to_reject(db, earlier, rejecting)
+        return [folder / one.path for one in made], [folder / one.path for one in rejected]
 
     def _give_back(self, lease: Lease, error: NodeError) -> None:
         """Schedule another attempt if that may help, else set the job aside for a person."""

@@ -119,8 +119,19 @@ def follow_up(volume: Volume, result: Result, priors: Sequence[Prior], acquired:
     if not priors:
         return replace(result, notes=(*result.notes, NO_PRIOR))
     present = _present(volume, result)
-    compared = _compare(volume, present, priors)
+    compared = _compare(volume, present, [one for one in priors if one.acquired <= acquired])
+    compared.notes += [
+        f"The images of {one.acquired} are later than these, so their result was not compared."
+        for one in priors
+        if one.acquired > acquired
+    ]
+    if not present and any(map(_is_found, result.findings)):
+        compared.notes.append("What was found here is not outlined, so it was not compared.")
     return _told(result, present, compared, acquired)
+
+
+def _is_found(finding: Finding) -> bool:
+    return finding.presence is not Presence.ABSENT and not finding.normal
 
 
 def _compare(volume: Volume, present: Mapping[str, Lesion], priors: Sequence[Prior]) -> _Comparison:
@@ -132,7 +143,7 @@ def _compare(volume: Volume, present: Mapping[str, Lesion], priors: Sequence[Pri
             break
         if not present and not prior.lesions:
             so_far.latest = prior
-            so_far.notes.append(f"The result of {prior.acquired} has no finding either.")
+            so_far.notes.append(f"The result of {prior.acquired} has no outlined finding either.")
             break
         alignment = align(prior.volume, volume)
         if not alignment.is_good:

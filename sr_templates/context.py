@@ -107,6 +107,9 @@ def statement(finding: Finding) -> str:
     }[finding.presence]
     sure = "" if finding.confidence is None else f", {measure} {100.0 * finding.confidence:.1f} %"
     name = finding.finding.meaning
+    if finding.presence is Presence.ABSENT and finding.tracking_uid and finding.segment is None:
+        # One of several may be gone: nobody shall read that there is none.
+        name, words = f"{name} of an earlier study", "not found any more"
     place = f" ({finding.segment})" if finding.segment not in (None, name) else ""
     return f"{name}{place}: {words}{sure}."
 

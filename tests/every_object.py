@@ -24,8 +24,11 @@ import pytest
 from pydicom import Dataset, dcmread
 
 import node.encode
+from node.encode.identity import MANUFACTURER
 from node.encode.write import write
 from node.uids import IMPLEMENTATION_CLASS_UID
+from sr_templates.codes import PROCESSING_ALGORITHM
+from sr_templates.tree import code_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,10 +39,8 @@ KEPT = pytest.StashKey["Kept"]()
 BROKEN = "broken"
 """Name of a folder whose objects are wrong on purpose."""
 
-_MANUFACTURER = "radnode"
 _META_BYTES = 1024
 _CODE = ("CodeValue", "LongCodeValue", "CodingSchemeDesignator", "CodeMeaning")
-_TREE = ("SOPClassUID", "ConceptNameCodeSequence", "ContentTemplateSequence", "ContentSequence")
 _CLASSES = ("SOPClassUID", "ReferencedSOPClassUID")
 
 
@@ -104,42 +105,62 @@ def results_in(folder: Path) -> Iterator[Path]:
         with path.open("rb") as file:
             meta = file.read(_META_BYTES)
         if meta[128:132] == b"DICM" and IMPLEMENTATION_CLASS_UID.encode() in meta:
-            # What the node received bears its implementation too: it wrote the file.
+            # What the node received, or a test had others make, bears its implementation too: it
+            # wrote the file.
             header = dcmread(path, specific_tags=["Manufacturer", "ContributingEquipmentSequence"])
-            if header.get("Manufacturer") == _MANUFACTURER and header.get(
-                "ContributingEquipmentSequence"
-            ):
+            purposes = [
+                code_of(purpose)
+                for equipment in header.get("ContributingEquipmentSequence") or ()
+                for purpose in equipment.get("PurposeOfReferenceCodeSequence") or ()
+            ]
+            if header.get("Manufacturer") == MANUFACTURER and PROCESSING_ALGORITHM in purposes:
                 yield path
 
 
-def one_of_each(paths: list[Path], structure: Callable[[Dataset], str] = structure) -> list[Path]:
+def one_of_each(paths: list[Path]) -> list[Path]:
     """Return the first file of each structure."""
     return list({structure(dcmread(path)): path for path in reversed(paths)}.values())
 
 
-def content(dataset: Dataset) -> str:
-    """Return a digest of the content tree alone, which is what a template is about.
+def with_new_content(paths: list[Path]) -> list[Path]:
+    """Return the reports that have a content item unlike all of those before.
 
-    Of the codes it has those of DICOM, which templates are made of; what was found or measured is
-    told by codes of other schemes.
+    Items are alike that stand in the same place of the same kind of report, have the same value
+    type, and below them the same kinds of items. Of their names those of DICOM are told apart,
+    which templates are made of; what was found or measured is named by other schemes.
     """
-    tree = Dataset()
-    for keyword in _TREE:
-        if keyword in dataset:
-            tree.add(dataset[keyword])
-    return sha256(repr(_shape(tree, ("DCM",))).encode()).hexdigest()
+    seen: set[Any] = set()
+    chosen = []
+    for path in paths:
+        report = dcmread(path)
+        own = set(_content(report, (report.SOPClassUID,)))
+        if own - seen:
+            chosen.append(path)
+            seen |= own
+    return chosen
 
 
-def _shape(dataset: Dataset, schemes: tuple[str, ...] = ()) -> tuple[Any, ...]:
-    """Return what is told apart; codes only of ``schemes``, of all where none is given."""
+def _content(item: Dataset, place: tuple[Any, ...]) -> Iterator[Any]:
+    children = item.get("ContentSequence") or ()
+    here = (*place, _kind(item))
+    yield here, frozenset(map(_kind, children))
+    for child in children:
+        yield from _content(child, here)
+
+
+def _kind(item: Dataset) -> tuple[str, ...]:
+    name = name_of(item)
+    return (
+        str(item.get("ValueType")),
+        str(item.get("RelationshipType")),
+        name.value if name.scheme == "DCM" else name.scheme,
+    )
+
+
+def _shape(dataset: Dataset) -> tuple[Any, ...]:
     shape: list[Any] = []
-    of_a_scheme = not schemes or dataset.get("CodingSchemeDesignator") in schemes
     for element in dataset:
-        tells = (
-            element.VR == "CS"
-            or element.keyword in _CLASSES
-            or (of_a_scheme and element.keyword in _CODE)
-        )
+        tells = element.VR == "CS" or element.keyword in (*_CODE, *_CLASSES)
         if element.VR != "SQ":
             shape.append(
                 (element.tag, element.VR, str(element.value) if tells else element.is_empty)
@@ -148,6 +169,5 @@ def _shape(dataset: Dataset, schemes: tuple[str, ...] = ()) -> tuple[Any, ...]:
         items = element.value
         if element.keyword == "PerFrameFunctionalGroupsSequence":
             items = items and [items[0], items[-1]]
-        shapes = (_shape(item, schemes) for item in items or ())
-        shape.append((element.tag, tuple(dict.fromkeys(shapes))))
+        shape.append((element.tag, tuple(dict.fromkeys(map(_shape, items or ())))))
     return tuple(shape)

@@ -17,7 +17,6 @@ from node import __version__
 from node import check as doctor
 from node.cli.options import config_option, json_option, no_config_option, print_rows, text
 from node.dimse import capabilities, sender
-from node.domain import Role
 from node.encode.work import Work
 from node.errors import DeliveryError, NodeError, UsageError
 from node.load.kinds import is_judged_alone
@@ -31,6 +30,7 @@ from sr_templates.text import as_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from node.domain import Role
     from node.settings import Settings
     from pipelines.contract import Pipeline
 

@@ -35,6 +35,10 @@ MEDIUM = 0x0000
 """Priority of a C-STORE-RQ (PS3.7 table 9.3-1)."""
 
 
+UNKNOWN_CLASS = (0x0118, 0x0122)
+"""Statuses of a peer that has accepted a SOP class and then does not know it (PS3.7 annex C.5)."""
+
+
 @dataclass(frozen=True)
 class _Part10:
     """A file, and what its meta group says. The data set begins at ``offset``."""
@@ -214,4 +218,5 @@ def _outcome(peer: str, status: int) -> int | DeliveryError:
     what = f"'{peer}' answered with status 0x{status:04X}. {meaning.what}"
     if meaning.verdict is Verdict.BUSY:
         return PeerBusy(what, do="The node tries again by itself.")
-    return PeerRefused(what, do=meaning.do, status=status)
+    refused = ClassRefused if status in UNKNOWN_CLASS else PeerRefused
+    return refused(what, do=meaning.do, status=status)

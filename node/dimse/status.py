@@ -71,7 +71,11 @@ TABLE = (
     Meaning(0x0211, 0x0211, _REFUSED, "Unrecognised operation.", _REPORT),
     Meaning(0x0212, 0x0212, _REFUSED, "Mistyped argument.", _REPORT),
     Meaning(0x0213, 0x0213, _BUSY, "Resource limitation."),
-    Meaning(0xA700, 0xA7FF, _BUSY, "The destination is out of resources."),
+    Meaning(0xA700, 0xA76F, _BUSY, "The destination is out of resources."),
+    # What dcm4chee answers to a rejection note (its StoreService); the standard has only A7xx.
+    Meaning(0xA770, 0xA770, _ACCEPTED, "The destination holds that rejection note already."),
+    Meaning(0xA771, 0xA778, _REFUSED, "The destination will not reject it.", _READ_ITS_LOG),
+    Meaning(0xA779, 0xA7FF, _BUSY, "The destination is out of resources."),
     Meaning(0xA900, 0xA9FF, _REFUSED, "Data set does not match its SOP class.", _READ_ITS_LOG),
     Meaning(0xB000, 0xB000, _ACCEPTED, "The destination changed data elements."),
     Meaning(0xB006, 0xB006, _ACCEPTED, "The destination discarded data elements."),

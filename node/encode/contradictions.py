@@ -27,6 +27,7 @@ from pipelines.contract import (
     WaveformSpan,
 )
 from sr_templates import ecg_report, echo_report, measurement_report
+from sr_templates.code_table import problem_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +90,7 @@ def _untellable(result: Result) -> Iterator[str]:
         yield "A note is empty or has a control character in it."
     if not all(map(_is_storable, _codes(result))):
         yield "A code has a control character or \\ in it, or a meaning of more than 64 characters."
+    yield from filter(None, map(problem_with, dict.fromkeys(_codes(result))))
     tracked = [one.tracking_uid for one in result.segments if one.tracking_uid]
     if len(set(tracked)) < len(tracked):
         yield "Two segments are tracked by the same UID."

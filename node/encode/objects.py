@@ -152,9 +152,8 @@ def _objects(source: Source, result: Result, work: Work) -> Iterator[Encoded]:
         if shorter is not None:
             yield Encoded(role, encode_document(shorter, source.instances, (), work, role))
     yield from _for_viewers(source, result, work)
-    if Role.REJECTION in work.roles and work.superseded:
-        rejected = tuple(work.superseded.values())
-        note = encode_rejection_note(source.instances, rejected, work)
+    if Role.REJECTION in work.roles and work.rejected:
+        note = encode_rejection_note(source.instances, work.rejected, work)
         yield Encoded(Role.REJECTION, note)
 
 

@@ -37,6 +37,7 @@ class Work:
         software_version: Of this node.
         roles: Which objects to make, apart from ``sr``, which is always made.
         superseded: Role -> header, of the objects of the result that this one supersedes.
+        rejected: Headers of the objects of earlier results that a rejection note names.
     """
 
     job_id: str
@@ -51,6 +52,7 @@ class Work:
     software_version: str
     roles: frozenset[Role] = frozenset({Role.SEG, Role.SR})
     superseded: Mapping[str, Dataset] = field(default_factory=dict)
+    rejected: tuple[Dataset, ...] = ()
 
     def uid(self, role: str) -> str:
         """Return the UID of one role: ``sr``, ``sr-series``, ``seg``, ``tracking-LABEL``."""

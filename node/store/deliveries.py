@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, exists, func, select, update
+from sqlalchemy import and_, delete, func, select, update
 
 from node.clock import LONGEST_WAIT_S, database_now, is_due
-from node.domain import Artifact, DeliveryState, DueDelivery, Role
+from node.domain import Artifact, DeliveryState, DueDelivery
 from node.store import events
 from node.store.statements import insert_if_new
-from node.store.tables import artifact, delivery, job
+from node.store.tables import artifact, delivery
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -259,12 +259,10 @@ def fall_back(
         return False
     uids = [one.sop_instance_uid for one in of_job if one.role in withdrawn]
     names = ", ".join(one.role for one in others)
+    # Deleted, not canceled: a person's retry must not send both forms.
     db.execute(
-        update(delivery)
-        .where(among(uids, refused.destination), delivery.c.state == DeliveryState.PENDING)
-        .values(
-            state=DeliveryState.CANCELED.value,
-            what=f"The destination does not know this kind of object: {names} went instead.",
+        delete(delivery).where(
+            among(uids, refused.destination), delivery.c.state == DeliveryState.PENDING
         )
     )
     plan_deliveries(db, others, refused.destination)
@@ -276,32 +274,6 @@ def fall_back(
         detail=f"{refused.role} is not accepted: {names} instead",
     )
     return True
-
-
-def plan_rejection(db: Connection, sop_instance_uid: str, destination: str) -> None:
-    """Let the rejection note of a result follow it, if it has one.
-
-    Only when the destination has accepted all else of the result, and holds something of the
-    one that is rejected: an earlier result must not disappear before a later one is there.
-    """
-    job_id = db.execute(
-        select(artifact.c.job_id).where(artifact.c.sop_instance_uid == sop_instance_uid)
-    ).scalar_one()
-    of_job = artifacts_of(db, job_id)
-    notes = [one for one in of_job if one.role == Role.REJECTION]
-    waits = (DeliveryState.PENDING.value, DeliveryState.REFUSED.value)
-    waiting = exists().where(
-        among([one.sop_instance_uid for one in of_job], destination), delivery.c.state.in_(waits)
-    )
-    rejected = exists().where(
-        job.c.id == job_id,
-        artifact.c.job_id == job.c.supersedes,
-        delivery.c.sop_instance_uid == artifact.c.sop_instance_uid,
-        delivery.c.destination == destination,
-        delivery.c.state.in_([DeliveryState.SENT.value, DeliveryState.COMMITTED.value]),
-    )
-    if notes and db.execute(select(and_(~waiting, rejected))).scalar_one():
-        plan_deliveries(db, notes, destination)
 
 
 # --- a destination that is not configured any more -------------------------------------------

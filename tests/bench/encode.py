@@ -69,7 +69,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Seconds to build and write a segmentation.")
     parser.add_argument("--segments", type=int, default=40)
     parser.add_argument("--slices", type=int, default=300)
-    parser.add_argument("--side", type=int, default=512, help="rows and columns of a slice")
+    parser.add_argument(
+        "--side", type=int, default=512, help="rows and columns of a slice, a multiple of 8"
+    )
     parser.add_argument("--runs", type=int, default=3, help="the best counts")
     given = parser.parse_args()
     shape = (given.slices, given.side, given.side)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
-GRID = axial_grid((16, 125, 123), (15.0, 2.0, 2.0))
-"""Neither rows nor columns fill whole bytes: viewers have scrambled bits that do not."""
+GRID = axial_grid((18, 124, 121), (15.0, 2.0, 2.0))
+"""Neither rows nor frames of bits end with a byte: OHIF 3.13 scrambles or refuses those. Frames
+are a multiple of four pixels, without which it draws no parametric map."""
 LESIONS = (
     Lesion("Nodule right", (-50.0, -20.0, 22.5), 36.0),
     Lesion("Nodule left", (46.0, 16.0, 52.5), 28.0),

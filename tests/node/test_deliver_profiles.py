@@ -16,6 +16,8 @@ from node.dimse import capabilities
 from node.domain import Role
 from node.profiles import SOP_CLASSES
 from node.settings import DimseDestination
+from node.store import commitments, deliveries, listing, rejections
+from node.store.tables import job
 from tests.node.results import happened, make_due, rows, waiting_result
 from tests.peers.pacs import Pacs, Script, pacs
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from node.domain import Artifact
     from node.settings import Settings
     from node.store.ledger import Ledger
     from tests.peers.orthanc import Orthanc
@@ -53,8 +56,6 @@ def deliver_all(settings: Settings, ledger: Ledger) -> None:
 def by_role(ledger: Ledger, settings: Settings) -> dict[str, str]:
     """Return the state of each object that was planned for the PACS, by its role."""
     with ledger.read() as db:
-        from node.store import listing
-
         return {row["role"]: row["state"] for row in listing.deliveries(db, 100)}
 
 
@@ -67,16 +68,10 @@ def test_a_label_map_that_is_not_known_goes_as_a_binary_segmentation(settings, l
     settings = sending_to(settings, archive.port)
     waiting_result(settings, ledger, ["pacs"], roles=LABEL_MAP, held=BINARY)
     deliver_all(settings, ledger)
-    assert by_role(ledger, settings) == {
-        "labelmap": "canceled",
-        "labelmap-sr": "canceled",
-        "seg": "sent",
-        "sr": "sent",
-    }
+    assert by_role(ledger, settings) == {"seg": "sent", "sr": "sent"}
     assert held(archive) == [SegmentationStorage, Comprehensive3DSRStorage]
     (event,) = happened(ledger, "fell_back")
     assert event.detail == "labelmap is not accepted: seg, sr instead"
-    assert "seg, sr went instead" in next(r.what for r in rows(ledger) if r.state == "canceled")
 
 
 def test_a_label_map_that_is_known_goes_as_it_is(settings, ledger, archive):
@@ -94,11 +89,7 @@ def test_a_pacs_without_comprehensive_3d_reports_gets_a_comprehensive_one(
     settings = sending_to(settings, archive.port)
     waiting_result(settings, ledger, ["pacs"], held=["comprehensive-sr"])
     deliver_all(settings, ledger)
-    assert by_role(ledger, settings) == {
-        "seg": "sent",
-        "sr": "canceled",
-        "comprehensive-sr": "sent",
-    }
+    assert by_role(ledger, settings) == {"seg": "sent", "comprehensive-sr": "sent"}
 
 
 def test_one_fall_back_may_lead_to_another(settings, ledger, archive):
@@ -107,7 +98,33 @@ def test_one_fall_back_may_lead_to_another(settings, ledger, archive):
     waiting_result(settings, ledger, ["pacs"], roles=LABEL_MAP, held=BINARY)
     deliver_all(settings, ledger)
     assert held(archive) == [SegmentationStorage, ComprehensiveSRStorage]
-    assert sorted(s for s in by_role(ledger, settings).values() if s != "canceled") == ["sent"] * 2
+    assert by_role(ledger, settings) == {"seg": "sent", "comprehensive-sr": "sent"}
+
+
+def test_a_retry_by_a_person_brings_no_second_form(settings, ledger, archive):
+    archive.script = Script(
+        sop_classes=(SegmentationStorage, Comprehensive3DSRStorage), store=("ok", "0xC000")
+    )
+    settings = sending_to(settings, archive.port)
+    made = waiting_result(settings, ledger, ["pacs"], roles=LABEL_MAP, held=BINARY)
+    deliver_all(settings, ledger)
+    assert by_role(ledger, settings) == {"seg": "sent", "sr": "refused"}
+    archive.script = Script()  # it has learned label maps meanwhile
+    with ledger.write() as db:
+        deliveries.retry(db, [one.sop_instance_uid for one in made], "pacs")
+    deliver_all(settings, ledger)
+    assert by_role(ledger, settings) == {"seg": "sent", "sr": "sent"}
+
+
+@pytest.mark.parametrize("status", ["0x0118", "0x0122"])
+def test_a_class_that_is_refused_by_status_is_fallen_back_from_too(
+    settings, ledger, archive, status
+):
+    archive.script = Script(store=(status,))
+    settings = sending_to(settings, archive.port)
+    waiting_result(settings, ledger, ["pacs"], roles=LABEL_MAP, held=BINARY)
+    deliver_all(settings, ledger)
+    assert by_role(ledger, settings) == {"seg": "sent", "sr": "sent"}
 
 
 def test_where_there_is_nothing_to_fall_back_to_a_person_is_told(settings, ledger, archive):
@@ -128,10 +145,11 @@ def test_a_status_of_failure_is_no_reason_to_send_something_else(settings, ledge
     assert by_role(ledger, settings) == {"labelmap": "refused", "labelmap-sr": "refused"}
 
 
-def revised(settings: Settings, ledger: Ledger) -> None:
+def revise(settings: Settings, ledger: Ledger) -> tuple[Artifact, ...]:
+    """Deliver one result, and plan a later one with its rejection note."""
     waiting_result(settings, ledger, ["pacs"], name="revision 1")
     deliver_all(settings, ledger)
-    waiting_result(
+    return waiting_result(
         settings,
         ledger,
         ["pacs"],
@@ -141,36 +159,111 @@ def revised(settings: Settings, ledger: Ledger) -> None:
     )
 
 
-def test_an_old_result_is_rejected_once_the_new_one_is_there(settings, ledger, archive):
-    settings = sending_to(settings, archive.port, reject_superseded=True)
-    revised(settings, ledger)
+def settle(settings: Settings, ledger: Ledger) -> dict[str, str]:
+    """Deliver all there is, and what then becomes due; the state of each object by its role."""
     deliver_all(settings, ledger)
-    assert by_role(ledger, settings)["rejection"] == "sent"
+    deliver.reject_superseded(settings, ledger)
+    deliver_all(settings, ledger)
+    return by_role(ledger, settings)
+
+
+def test_an_old_result_is_rejected_once_the_new_one_is_there(settings, ledger, archive):
+    settings = sending_to(settings, archive.port, reject_superseded=True, commit=False)
+    revise(settings, ledger)
+    assert settle(settings, ledger)["rejection"] == "sent"
     assert held(archive)[-1] == SOP_CLASSES[Role.KO]
+    assert deliver.reject_superseded(settings, ledger) == 0
+
+
+def test_an_old_result_stays_until_the_archive_has_committed_to_the_new_one(
+    settings, ledger, archive
+):
+    settings = sending_to(settings, archive.port, reject_superseded=True, commit=True)
+    made = revise(settings, ledger)
+    assert "rejection" not in settle(settings, ledger)
+    with ledger.write() as db:
+        asked = commitments.claim_uncommitted(db, "pacs", timeout_s=600.0)
+        every = [one.sop_instance_uid for one in made]
+        commitments.mark_committed(db, asked.transaction_uid, every)
+    assert settle(settings, ledger)["rejection"] == "sent"
 
 
 def test_an_old_result_stays_while_the_new_one_is_refused(settings, ledger, archive):
-    settings = sending_to(settings, archive.port, reject_superseded=True)
-    revised(settings, ledger)
+    settings = sending_to(settings, archive.port, reject_superseded=True, commit=False)
+    revise(settings, ledger)
     archive.script = Script(store=("ok", "0xC000"))
-    deliver_all(settings, ledger)
-    assert "rejection" not in by_role(ledger, settings)
+    assert "rejection" not in settle(settings, ledger)
+
+
+def test_an_old_result_stays_where_a_person_has_canceled_part_of_the_new_one(
+    settings, ledger, archive
+):
+    settings = sending_to(settings, archive.port, reject_superseded=True, commit=False)
+    made = revise(settings, ledger)
+    with ledger.write() as db:
+        deliveries.cancel(db, [one.sop_instance_uid for one in made if one.role == "sr"])
+    assert "rejection" not in settle(settings, ledger)
 
 
 def test_nothing_is_rejected_where_the_old_result_never_came(settings, ledger, archive):
-    settings = sending_to(settings, archive.port, reject_superseded=True)
+    settings = sending_to(settings, archive.port, reject_superseded=True, commit=False)
     archive.script = Script(then="0xC000")
-    revised(settings, ledger)
+    revise(settings, ledger)
     archive.script = Script()
-    deliver_all(settings, ledger)
-    assert "rejection" not in by_role(ledger, settings)
+    assert "rejection" not in settle(settings, ledger)
+
+
+def test_an_old_result_that_comes_after_the_new_one_is_rejected_then(settings, ledger, archive):
+    settings = sending_to(settings, archive.port, reject_superseded=True, commit=False)
+    archive.script = Script(then="0xA700")
+    waiting_result(settings, ledger, ["pacs"], name="revision 1")
+    deliver.run_once(settings, ledger)
+    waiting_result(
+        settings, ledger, ["pacs"], name="revision 2", held=["rejection"], supersedes="revision 1"
+    )
+    assert deliver.reject_superseded(settings, ledger) == 0
+    archive.script = Script()
+    make_due(ledger)
+    assert settle(settings, ledger)["rejection"] == "sent"
 
 
 def test_nothing_is_rejected_unless_a_site_asks_for_it(settings, ledger, archive):
+    settings = sending_to(settings, archive.port, commit=False)
+    revise(settings, ledger)
+    assert "rejection" not in settle(settings, ledger)
+
+
+@pytest.mark.parametrize(("status", "state"), [("0xA770", "sent"), ("0xA772", "refused")])
+def test_what_an_archive_says_of_a_rejection_note_is_believed(
+    settings, ledger, archive, status, state
+):
+    """As dcm4chee answers: it has the note already; it never got what the note names."""
+    settings = sending_to(settings, archive.port, reject_superseded=True, commit=False)
+    revise(settings, ledger)
+    archive.script = Script(store=("ok", "ok", status))
+    assert settle(settings, ledger)["rejection"] == state
+
+
+def test_what_could_not_look_replaces_nothing_so_the_result_before_it_is_replaced(settings, ledger):
+    for name, before in (("1", None), ("2", "1"), ("3", "2"), ("4", "3")):
+        waiting_result(settings, ledger, [], name=name, supersedes=before)
+    with ledger.write() as db:
+        looked = {"1": "found", "2": "found", "3": "could_not_look", "4": "found"}
+        for name, outcome in looked.items():
+            db.execute(job.update().where(job.c.id == name).values(outcome=outcome))
+    with ledger.read() as db:
+        assert rejections.superseded(db, "4") == ("3", "2")
+        assert rejections.superseded(db, "1") == ()
+
+
+def test_a_note_names_only_what_went_to_an_archive_that_gets_notes(settings, ledger, archive):
     settings = sending_to(settings, archive.port)
-    revised(settings, ledger)
-    deliver_all(settings, ledger)
-    assert "rejection" not in by_role(ledger, settings)
+    made = waiting_result(settings, ledger, ["pacs"], name="1", held=["comprehensive-sr"])
+    with ledger.read() as db:
+        assert rejections.to_reject(db, ["1"], ["elsewhere"]) == ()
+        named = rejections.to_reject(db, ["1"], ["pacs"])
+    assert {one.role for one in named} == {"seg", "sr"}
+    assert {one.sop_instance_uid for one in named} < {one.sop_instance_uid for one in made}
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

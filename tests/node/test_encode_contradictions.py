@@ -50,6 +50,10 @@ def wrong_results() -> dict[str, tuple[Result, str]]:
         "a meaning of two values": (called(Code("1", "99ME", "a\\b")), r"\\ in it"),
         "a value of two values": (called(Code("a\\b", "99ME", "a")), r"\\ in it"),
         "a long scheme": (called(Code("1", "99ABCDEFGHIJKLMNO", "a")), "code"),
+        "a code that nobody knows": (
+            called(Code("999999", "SCT", "Old code")),
+            "neither in PS3.16",
+        ),
         "no lower bound": (measured(lowest=float("nan")), "its own interval"),
         "no upper bound": (measured(highest=float("inf")), "its own interval"),
         "a lower bound above the value": (measured(lowest=4.0), "its own interval"),

@@ -98,7 +98,13 @@ def read_back(objects: tuple[Encoded, ...], folder: Path) -> dict[str, Dataset]:
 def test_all_objects_of_a_result_pass_the_gate_together(kind, name, tilted, tmp_path):
     source, report = sources(tilted)[kind]
     first = read_back(encode(source, Result(), made.work(report)), tmp_path / "first")
-    work = made.work(report, uid_parts=("second",), roles=EVERY_ROLE, superseded=first)
+    work = made.work(
+        report,
+        uid_parts=("second",),
+        roles=EVERY_ROLE,
+        superseded=first,
+        rejected=(*first.values(),),
+    )
     result = result_of(name, source, kind)
     objects = encode(source, result, work)
     stored = read_back(objects, tmp_path / "second")

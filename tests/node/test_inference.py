@@ -171,6 +171,7 @@ class Model:
             "pipeline": name,
             "paths": self._paths,
             "superseded": [],
+            "rejected": [],
             "roles": ["seg", "sr"],
             "analysed_at": 1_700_000_000.0,
             "folder": str(self._folder / "out"),
@@ -307,8 +308,8 @@ log.configure("work")  # to standard error
 inference = InferenceProcess(Work(threads=1))
 inference.ask({"warm": ["harmless"]}, deadline_s=60.0, tick=lambda: None)
 print(inference._child.process.pid, flush=True)
-request = dict(job_id="0", pipeline="starts", paths=sys.argv[1:], superseded=[], roles=["seg", "sr"],
-               analysed_at=0.0, folder=os.environ["HELPER"] + ".out")
+request = dict(job_id="0", pipeline="starts", paths=sys.argv[1:], superseded=[], rejected=[],
+               roles=["seg", "sr"], analysed_at=0.0, folder=os.environ["HELPER"] + ".out")
 inference.ask(request, deadline_s=600.0, tick=lambda: None)
 """
 

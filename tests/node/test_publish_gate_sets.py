@@ -13,7 +13,7 @@ from node.domain import Role
 from node.encode.objects import encode, encode_could_not_look
 from node.publish_gate import verify
 from pipelines.codes import VOLUME
-from pipelines.contract import Code, ParametricMap, Result
+from pipelines.contract import Code, ParametricMap, Presence, Result
 from sr_templates import codes, items
 from sr_templates.tree import children_named, is_named, walk
 from tests.node.tampering import (
@@ -38,9 +38,10 @@ def one_nodule() -> Result:
     """A nodule with an outline and a map, another with a circle, and what is not there."""
     values = np.linspace(0.0, 1.0, np.prod(made.SHAPE), dtype=np.float32).reshape(made.SHAPE)
     result = marked.nodules()
+    nodule, drawn, *others, _ = result.findings
     return replace(
         result,
-        findings=result.findings[:4],
+        findings=(nodule, replace(drawn, presence=Presence.PRESENT), *others),
         segments=result.segments[:1],
         maps=(ParametricMap("Probability", PROBABILITY, "1", values),),
     )
@@ -112,6 +113,12 @@ def swap_two(a_map):
 
 
 def undraw(report):
+    for item in walk(groups(report)[0]):
+        item.ContentSequence = [
+            child
+            for child in item.get("ContentSequence") or ()
+            if child.get("ValueType") != "SCOORD"
+        ]
     group = groups(report)[0]
     group.ContentSequence = [
         child for child in group.ContentSequence if child.get("ValueType") != "SCOORD"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.uid import (
     GrayscaleSoftcopyPresentationStateStorage,
@@ -167,12 +168,12 @@ _PROGRAMS: tuple[tuple[Callable[[Iterable[Path]], Complaints], Callable[[Dataset
         segmentation_reader,
         lambda header: (
             header.SOPClassUID in (SegmentationStorage, LABEL_MAP_SEGMENTATION)
-            and _has_a_place(header)
+            and _is_upright_stack(header)
         ),
     ),
     (
         map_reader,
-        lambda header: header.SOPClassUID == ParametricMapStorage and _has_a_place(header),
+        lambda header: header.SOPClassUID == ParametricMapStorage and _is_upright_stack(header),
     ),
     (
         dcmpschk,
@@ -182,9 +183,24 @@ _PROGRAMS: tuple[tuple[Callable[[Iterable[Path]], Complaints], Callable[[Dataset
 """Each, and which objects it is made for."""
 
 
-def _has_a_place(header: Dataset) -> bool:
-    """Say whether an object lies in the patient: dcmqi reads no others (drawn on a radiograph)."""
-    return "PlaneOrientationSequence" in header.SharedFunctionalGroupsSequence[0]
+def _is_upright_stack(header: Dataset) -> bool:
+    """Say whether frames lie straight above each other in the patient: dcmqi reads no others.
+
+    What is drawn on a radiograph lies nowhere, on the images of a tilted gantry aslant.
+    """
+    (shared,) = header.SharedFunctionalGroupsSequence
+    if "PlaneOrientationSequence" not in shared:
+        return False
+    cosines = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    places = np.array(
+        [
+            frame.PlanePositionSequence[0].ImagePositionPatient
+            for frame in header.PerFrameFunctionalGroupsSequence
+        ],
+        float,
+    )
+    beside = (places - places[0]) @ cosines.reshape(2, 3).T
+    return bool((np.abs(beside) < 0.01).all())
 
 
 def _without_label_map_references(path: Path, folder: Path) -> Path:

@@ -247,7 +247,25 @@ def test_no_prior_is_said_and_changes_nothing_else():
 def test_nothing_then_and_nothing_now_needs_no_alignment():
     empty = Volume(np.zeros((2, 2, 2), np.float32), axial_grid((2, 2, 2), (1.0, 1.0, 1.0)))
     compared = follow_up(empty, Result(), [Prior(FIRST, empty)], SECOND)
-    assert compared == Result(notes=(f"The result of {FIRST} has no finding either.",))
+    assert compared == Result(notes=(f"The result of {FIRST} has no outlined finding either.",))
+
+
+@pytest.mark.parametrize("presence", [Presence.PRESENT, Presence.INDETERMINATE])
+def test_a_finding_without_an_outline_is_not_said_to_be_none(presence):
+    empty = Volume(np.zeros((2, 2, 2), np.float32), axial_grid((2, 2, 2), (1.0, 1.0, 1.0)))
+    found = Result((Finding(codes.NODULE, presence),))
+    compared = follow_up(empty, found, [Prior(FIRST, empty)], SECOND)
+    assert compared.findings == found.findings
+    assert compared.notes[-1] == "What was found here is not outlined, so it was not compared."
+
+
+def test_images_that_were_taken_later_are_no_prior():
+    volume, masks = study(FIRST)
+    found = result_of(volume, masks)
+    compared = follow_up(volume, found, [prior_of(SECOND, volume, found)], FIRST)
+    assert (compared.findings, compared.segments) == (found.findings, found.segments)
+    (note,) = compared.notes
+    assert note == f"The images of {SECOND} are later than these, so their result was not compared."
 
 
 def test_an_outline_that_no_finding_speaks_of_gets_one_when_it_is_known():

@@ -108,6 +108,12 @@ def test_what_is_outlined_is_in_words_too_though_a_finding_speaks_of_something_e
     assert said[:2] == ["Hemorrhage: looked for, not found.", "Outlined: Brain."]
 
 
+def test_what_is_gone_since_an_earlier_study_is_not_said_to_be_nowhere():
+    gone = Finding(shared.NODULE, Presence.ABSENT, tracking_uid="1.2.3")
+    said = comments(sr_of(Result((Finding(shared.NODULE), gone))))
+    assert said[:2] == ["Nodule: present.", "Nodule of an earlier study: not found any more."]
+
+
 def test_no_group_has_coordinates(report):
     for kind in ("two-segments", "nothing", "absent", "enhanced"):
         assert not any(item.ValueType.startswith("SCOORD") for item in walk(report(kind)))

@@ -1,0 +1,113 @@
+"""Earlier results that a later one takes the place of: which they are, and when to reject them.
+
+An earlier result must not disappear from a destination before a later one is safe there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exists, func, select
+
+from node.domain import Artifact, DeliveryState, Outcome, Role
+from node.store.deliveries import plan_deliveries
+from node.store.tables import artifact, delivery, job
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import Connection
+
+_HELD = (DeliveryState.SENT.value, DeliveryState.COMMITTED.value)
+
+
+def superseded(db: Connection, job_id: str) -> tuple[str, ...]:
+    """Return the jobs whose results a result replaces, the last first.
+
+    One that could not look replaced nothing: what it followed is replaced now.
+    """
+    jobs: list[str] = []
+    current: str | None = job_id
+    while current is not None:
+        row = db.execute(
+            select(job.c.supersedes, job.c.outcome).where(job.c.id == current)
+        ).one_or_none()
+        if row is None or (jobs and row.outcome != Outcome.COULD_NOT_LOOK):
+            break
+        current = row.supersedes
+        if current is not None:
+            jobs.append(current)
+    return tuple(jobs)
+
+
+def to_reject(
+    db: Connection, jobs: Collection[str], destinations: Collection[str]
+) -> tuple[Artifact, ...]:
+    """Return the objects of earlier results that went, or go, to one of ``destinations``.
+
+    An archive refuses a note that names an object which it never got.
+    """
+    went = exists().where(
+        delivery.c.sop_instance_uid == artifact.c.sop_instance_uid,
+        delivery.c.destination.in_(list(destinations)),
+        delivery.c.state.in_([*_HELD, DeliveryState.PENDING.value]),
+    )
+    columns = [artifact.c[name] for name in Artifact.__dataclass_fields__]
+    rows = db.execute(
+        select(*columns)
+        .where(artifact.c.job_id.in_(list(jobs)), artifact.c.role != Role.REJECTION, went)
+        .order_by(artifact.c.sop_instance_uid)
+    )
+    return tuple(Artifact(*row) for row in rows)
+
+
+def plan_due(db: Connection, destination: str, *, commits: bool) -> int:
+    """Plan the rejection notes whose time has come; how many.
+
+    It has come when all of the later result is safe at the destination (committed, where it
+    commits), and something of the earlier one is there and nothing of it still on its way.
+    """
+    note, own, old = (artifact.alias(name) for name in ("note", "own", "old"))
+    safe = (DeliveryState.COMMITTED.value,) if commits else _HELD
+    earlier = job.alias("earlier")
+
+    mine = (
+        select(func.count())
+        .select_from(delivery.join(own, own.c.sop_instance_uid == delivery.c.sop_instance_uid))
+        .where(own.c.job_id == note.c.job_id, delivery.c.destination == destination)
+    )
+    before = (
+        select(func.count())
+        .select_from(
+            delivery.join(old, old.c.sop_instance_uid == delivery.c.sop_instance_uid).join(
+                earlier, earlier.c.id == old.c.job_id
+            )
+        )
+        .where(
+            earlier.c.study_uid == job.c.study_uid,
+            earlier.c.series_uid == job.c.series_uid,
+            earlier.c.sop_instance_uid == job.c.sop_instance_uid,
+            earlier.c.pipeline == job.c.pipeline,
+            earlier.c.planned_at < job.c.planned_at,
+            delivery.c.destination == destination,
+        )
+    )
+    planned = exists().where(
+        delivery.c.sop_instance_uid == note.c.sop_instance_uid,
+        delivery.c.destination == destination,
+    )
+    due = (
+        select(*(note.c[name] for name in Artifact.__dataclass_fields__))
+        .join(job, job.c.id == note.c.job_id)
+        .where(
+            note.c.role == Role.REJECTION,
+            ~planned,
+            mine.where(delivery.c.state.in_(safe)).scalar_subquery() > 0,
+            mine.where(delivery.c.state.not_in(safe)).scalar_subquery() == 0,
+            before.where(delivery.c.state.in_(_HELD)).scalar_subquery() > 0,
+            before.where(delivery.c.state == DeliveryState.PENDING).scalar_subquery() == 0,
+        )
+    )
+    notes = tuple(Artifact(*row) for row in db.execute(due))
+    plan_deliveries(db, notes, destination)
+    return len(notes)
