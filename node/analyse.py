@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from node.crashpoint import reach
 from node.domain import Outcome
 from node.encode.contradictions import contradictions
-from node.encode.objects import encode, encode_could_not_look
+from node.encode.objects import encode, encode_could_not_look, within_images
 from node.encode.write import write
 from node.load.prior import compared
 from node.load.source import load, readable_headers
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from node.encode.work import Encoded, Work
     from node.load.prior import Earlier
+    from node.load.source import Source
     from pipelines.contract import Pipeline
 
 
@@ -79,10 +80,20 @@ def analyse(
         return Analysis(Outcome.COULD_NOT_LOOK, files, seconds)
     if earlier is not None and not any(contradictions(source, result, work.report)):
         with _timed(seconds, "compare"):
-            result = compared(source, result, earlier)
+            result = _followed_up(source, result, earlier, work.report)
     with _timed(seconds, "encode"):
         files = _write(encode(source, result, work), folder)
     return Analysis(outcome_of(result), files, seconds)
+
+
+def _followed_up(source: Source, result: Result, earlier: Earlier, report: str) -> Result:
+    """Return the result as compared with earlier ones, or with a note where that went wrong."""
+    result = within_images(source, result)
+    followed = compared(source, result, earlier)
+    if not any(contradictions(source, followed, report)):
+        return followed
+    why = "Earlier results were not compared: an earlier one holds what no result may say."
+    return replace(result, notes=(*result.notes, *earlier.problems, why))
 
 
 def outcome_of(result: Result) -> Outcome:

@@ -62,7 +62,7 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
     """
     kept = folder / lease.job.id
     if not kept.exists():
-        publish_gate.verify([dcmread(path) for path in made.values()], sources, superseded)
+        publish_gate.verify([dcmread(path) for path in made.values()], sources, superseded, tick)
         tick()
         reach("publish.gate_passed")
         _make_durable(ledger, lease, made, kept)

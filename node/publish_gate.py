@@ -74,7 +74,10 @@ _OTHERS: dict[str, tuple[str, Problems]] = {
 
 
 def verify(
-    objects: Sequence[Dataset], sources: Sequence[Dataset], superseded: Sequence[Dataset] = ()
+    objects: Sequence[Dataset],
+    sources: Sequence[Dataset],
+    superseded: Sequence[Dataset] = (),
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Hold the objects of one result against the instances they were made from.
 
@@ -83,17 +86,21 @@ def verify(
         sources: Headers of the instances that were analysed.
         superseded: Headers of the objects of the result that this one replaces: what a rejection
             note may reject, and a report may call its predecessor.
+        tick: Called between objects; keeps the lease.
 
     Raises:
         GateClosed: With every problem found, each a sentence without patient data.
     """
-    problems = tuple(dict.fromkeys(_problems(objects, sources, superseded)))
+    problems = tuple(dict.fromkeys(_problems(objects, sources, superseded, tick)))
     if problems:
         raise GateClosed(problems)
 
 
 def _problems(
-    objects: Sequence[Dataset], sources: Sequence[Dataset], superseded: Sequence[Dataset]
+    objects: Sequence[Dataset],
+    sources: Sequence[Dataset],
+    superseded: Sequence[Dataset],
+    tick: Callable[[], None],
 ) -> Iterator[str]:
     if not objects or not sources:
         yield "There is no result object or no source instance to compare."
@@ -104,19 +111,27 @@ def _problems(
     documents = documents_of(objects)
     if not documents:
         yield "The result has no report."
-    segmentations = [outlines_of(one) for one in objects if one.SOPClassUID in _SEGMENTATIONS]
+    segmentations = []
+    for one in objects:
+        if one.SOPClassUID in _SEGMENTATIONS:
+            tick()
+            segmentations.append(outlines_of(one))
     names = {id(one.dataset): one.name for one in documents}
     for one in objects:
+        tick()
         name = names.get(id(one)) or _name(one)
         if name is None:
             yield f"An object of the result is of a kind that no result has ({one.SOPClassUID})."
             continue
         yield from _each(one, name, objects, sources, superseded)
     for document in documents:
+        tick()
         yield from _said_of(document.name, report_problems(document, sources))
     for outlines in segmentations:
+        tick()
         name = _SEGMENTATIONS[outlines.dataset.SOPClassUID]
         yield from _said_of(name, segmentation_problems(outlines, sources))
+    tick()
     yield from agreement_problems(documents, segmentations)
 
 

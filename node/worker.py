@@ -171,13 +171,16 @@ class Worker:
                 db, lease.job.study_uid, lease.job.series_uid, lease.job.sop_instance_uid
             )
             superseded, rejected = self._earlier_results(db, lease)
+            calling_aes = studies.calling_aes_of(db, lease.job.study_uid, lease.job.series_uid)
         if input_digest(instances) != lease.job.input_digest:
             raise Overtaken
         paths = [self._settings.spool_folder / one.path for one in instances]
         send_to = {name: self._wanted_by(name) for name in lease.job.send_to}
         tick = self._keep(lease)
         beside = folder.with_name(f"priors-{lease.token}")
-        with looked_up(self._settings, lease.job, paths, beside, tick) as earlier:
+        with looked_up(
+            self._settings, lease, paths, calling_aes, folder=beside, tick=tick
+        ) as earlier:
             answer = self._inference.ask(
                 {
                     "job_id": lease.job.id,

@@ -39,7 +39,7 @@ class Lesion:
     Attributes:
         label: What that result calls it.
         finding: What it is.
-        tracking_uid: By which it has been known since it was first seen; empty: it is new.
+        tracking_uid: By which it has been known since it was first seen; empty: by none.
         centre_mm: Of its voxels, in its study's patient coordinates (LPS).
         volume_ml: Of its voxels, not zero.
     """
@@ -64,11 +64,13 @@ class Prior:
         acquired: When its images were taken.
         volume: Those images.
         lesions: What it outlines; none: looked, found nothing.
+        imaged: Which voxels images show, where the volume is more than them; None: all.
     """
 
     acquired: date
     volume: Volume
     lesions: tuple[Lesion, ...] = ()
+    imaged: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,13 @@ class _Comparison:
     notes: list[str] = field(default_factory=list)
 
 
-def follow_up(volume: Volume, result: Result, priors: Sequence[Prior], acquired: date) -> Result:
+def follow_up(
+    volume: Volume,
+    result: Result,
+    priors: Sequence[Prior],
+    acquired: date,
+    imaged: npt.NDArray[np.bool_] | None = None,
+) -> Result:
     """Return the result with what earlier studies add to it.
 
     Each lesion is looked for in the latest study that can be laid over this one, then in the one
@@ -111,6 +119,7 @@ def follow_up(volume: Volume, result: Result, priors: Sequence[Prior], acquired:
         result: What it found.
         priors: Earlier results of the same pipeline, in any order.
         acquired: When the present images were taken.
+        imaged: Which voxels they show, where the volume is more than them; None: all.
 
     Returns:
         The same findings and segments, with their tracking UID and growth where they were known
@@ -119,7 +128,9 @@ def follow_up(volume: Volume, result: Result, priors: Sequence[Prior], acquired:
     if not priors:
         return replace(result, notes=(*result.notes, NO_PRIOR))
     present = _present(volume, result)
-    compared = _compare(volume, present, [one for one in priors if one.acquired <= acquired])
+    compared = _compare(
+        volume, present, [one for one in priors if one.acquired <= acquired], imaged
+    )
     compared.notes += [
         f"The images of {one.acquired} are later than these, so their result was not compared."
         for one in priors
@@ -134,7 +145,12 @@ def _is_found(finding: Finding) -> bool:
     return finding.presence is not Presence.ABSENT and not finding.normal
 
 
-def _compare(volume: Volume, present: Mapping[str, Lesion], priors: Sequence[Prior]) -> _Comparison:
+def _compare(
+    volume: Volume,
+    present: Mapping[str, Lesion],
+    priors: Sequence[Prior],
+    imaged: npt.NDArray[np.bool_] | None,
+) -> _Comparison:
     so_far = _Comparison()
     handled: set[str] = set()
     for prior in sorted(priors, key=lambda one: one.acquired, reverse=True):
@@ -155,7 +171,7 @@ def _compare(volume: Volume, present: Mapping[str, Lesion], priors: Sequence[Pri
         earlier = [
             _moved(one, alignment) for one in prior.lesions if one.tracking_uid not in handled
         ]
-        handled |= {one.tracking_uid for one in earlier}
+        handled |= {one.tracking_uid for one in earlier} - {""}
         pairs = assign(_distances(earlier, sought), limit=1.0)
         so_far.known |= {
             sought[now].label: _Known(earlier[then], prior.acquired) for then, now in pairs
@@ -166,11 +182,11 @@ def _compare(volume: Volume, present: Mapping[str, Lesion], priors: Sequence[Pri
             so_far.reached = frozenset(
                 one.label
                 for one in sought
-                if _is_in(prior.volume.grid, there(np.array(one.centre_mm)))
+                if _shows(prior.volume, prior.imaged, there(np.array(one.centre_mm)))
             )
             paired = {then for then, _ in pairs}
             for one in (one for then, one in enumerate(earlier) if then not in paired):
-                seen = _is_in(volume.grid, one.centre_mm)
+                seen = _shows(volume, imaged, one.centre_mm)
                 (so_far.gone if seen else so_far.unseen).append(one)
     return so_far
 
@@ -217,9 +233,17 @@ def _distances(earlier: Sequence[Lesion], now: Sequence[Lesion]) -> npt.NDArray[
     return apart
 
 
-def _is_in(grid: Grid, point_mm: Vector | npt.NDArray[np.float64]) -> bool:
-    index = (np.linalg.inv(grid.affine) @ (*point_mm, 1.0))[:3]
-    return bool(((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all())
+def _shows(
+    volume: Volume,
+    imaged: npt.NDArray[np.bool_] | None,
+    point_mm: Vector | npt.NDArray[np.float64],
+) -> bool:
+    index = (np.linalg.inv(volume.grid.affine) @ (*point_mm, 1.0))[:3]
+    inside = bool(((index >= -0.5) & (index <= np.array(volume.shape) - 0.5)).all())
+    if imaged is None or not inside:
+        return inside
+    nearest = np.clip(np.rint(index).astype(int), 0, np.array(volume.shape) - 1)
+    return bool(imaged[tuple(nearest)])
 
 
 def _told(

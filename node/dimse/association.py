@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import socket
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +51,15 @@ RELEASE_S = 5.0
 
 
 @contextmanager
-def associate(
+def associate(  # noqa: PLR0913 - who is called, what is proposed, and how long to wait
     settings: Settings,
     destination: DimseDestination,
     contexts: Sequence[PresentationContext],
     handlers: Sequence[Any] = (),
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    *,
+    timeout_s: float | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> Iterator[Association]:
     """Open an association with ``destination``; released at the end, aborted on an error.
 
@@ -65,6 +69,9 @@ def associate(
         contexts: What is proposed.
         handlers: Of pynetdicom's events.
         roles: Of SOP classes for which this node shall be the SCP (PS3.7 annex D.3.3.4).
+        timeout_s: How long to wait for a connection, and for its answer; None: as long as the
+            destination is waited for.
+        tick: Called about once a second until the peer has answered; may raise.
 
     Raises:
         PeerUnreachable: No connection, no answer in time, or aborted.
@@ -74,22 +81,27 @@ def associate(
     calling = AE(ae_title=destination.calling_ae_title or settings.listen.ae_title)
     calling.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     calling.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    calling.connection_timeout = destination.timeout_s
-    calling.acse_timeout = destination.timeout_s
-    calling.dimse_timeout = destination.timeout_s
+    patience_s = destination.timeout_s if timeout_s is None else timeout_s
+    calling.connection_timeout = patience_s
+    calling.acse_timeout = patience_s
+    calling.dimse_timeout = patience_s
     calling.network_timeout = None  # exchange() times each request; nothing idles here
-    try:
-        association = calling.associate(
-            destination.host,
-            destination.port,
-            contexts=list(contexts),
-            ae_title=destination.ae_title,
-            max_pdu=settings.listen.maximum_pdu_bytes,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
-            ext_neg=list(roles),
-        )
-    except OSError as error:  # the name of the host does not resolve
-        raise _unreachable(settings, destination) from error
+
+    def call() -> Association:
+        try:
+            return calling.associate(
+                destination.host,
+                destination.port,
+                contexts=list(contexts),
+                ae_title=destination.ae_title,
+                max_pdu=settings.listen.maximum_pdu_bytes,
+                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+                ext_neg=list(roles),
+            )
+        except OSError as error:  # the name of the host does not resolve
+            raise _unreachable(settings, destination) from error
+
+    association = call() if tick is None else _awaited(call, tick)
     if not association.is_established:
         raise _why_not(association, settings, destination)
     try:
@@ -98,6 +110,25 @@ def associate(
         _drop(association)
         raise
     _release(association)
+
+
+def _awaited(call: Callable[[], Association], tick: Callable[[], None]) -> Association:
+    """Return what ``call`` returns, however long it takes; dropped if ``tick`` raises meanwhile."""
+    caller = ThreadPoolExecutor(max_workers=1)
+    answer = caller.submit(call)
+    caller.shutdown(wait=False)
+    try:
+        while not wait([answer], timeout=TICK_S).done:
+            tick()
+    except BaseException:
+        answer.add_done_callback(_forsake)
+        raise
+    return answer.result()
+
+
+def _forsake(answer: Future[Association]) -> None:
+    if answer.exception() is None:
+        _drop(answer.result())
 
 
 def exchange(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_role, evt
 from pynetdicom.dimse_primitives import C_FIND, C_GET, C_STORE
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from pydicom import Dataset
     from pynetdicom.association import Association
+    from pynetdicom.pdu_primitives import P_DATA
     from pynetdicom.presentation import PresentationContext
 
     from node.settings import DimseDestination, Settings
@@ -52,6 +53,12 @@ OUT_OF_RESOURCES = 0xA700
 
 MAXIMUM_ANSWERS = 5000
 """To one C-FIND. A patient with more studies is none."""
+MAXIMUM_ANSWER_BYTES = 65_536
+"""Of one answer to a C-FIND: it has a dozen short elements."""
+MAXIMUM_SPOKEN_BYTES = 50_000_000
+"""Of everything on one association that is no instance: commands and answers."""
+PATIENCE_S = 10.0
+"""An archive that keeps silent for longer is away: a job waits for it."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,8 @@ class Archive:
         self._until = time.monotonic() + limits.seconds
         self._parts: list[Part] = []
         self._message_id = 0
-        association.dimse = StreamingProvider(association, self._begin)
+        self._provider = _CountingProvider(association, self._begin)
+        association.dimse = self._provider
 
     def find(self, query: Dataset) -> list[Dataset]:
         """Return the answers to a query, in the archive's order.
@@ -111,7 +119,7 @@ class Archive:
             if response.Status not in PENDING:
                 self._require_success(response.Status)
                 return answers
-            answers.append(self._identifier(response, context))
+            answers.append(self._identifier(response, query, context))
         raise self._nonsense()
 
     def get(self, wanted: Dataset) -> tuple[list[Path], bool]:
@@ -165,14 +173,25 @@ class Archive:
             context.context_id or 1,
             timeout_s=self._timeout_s,
             received=self._received_bytes,
-            tick=self._check,
+            tick=self.check,
         )
 
-    def _check(self) -> None:
-        """Tell the caller that this goes on, and end it where it goes on for too long."""
+    def check(self) -> None:
+        """Tell the caller that this goes on, and end it where it goes on for too long.
+
+        Raises:
+            AssociationBroken: More came than the limits allow, or for longer.
+            DiskFailed: The folder cannot be written.
+        """
         self._tick()
-        if self._received_bytes() > self._limits.size_bytes:
+        for part in tuple(self._parts):
+            if part.failure is not None:
+                raise disk_failed(part.failure)
+        received = self._received_bytes()
+        if received > self._limits.size_bytes:
             raise self._too_much(f"more than {self._limits.size_bytes} bytes")
+        if self._provider.heard_bytes - received > MAXIMUM_SPOKEN_BYTES:
+            raise self._too_much(f"more than {MAXIMUM_SPOKEN_BYTES} bytes of answers")
         if time.monotonic() > self._until:
             raise self._too_much(f"for longer than {self._limits.seconds:g} s")
 
@@ -213,15 +232,19 @@ class Archive:
         file.keep()
         return [part.path]
 
-    def _identifier(self, response: C_FIND, context: PresentationContext) -> Dataset:
+    def _identifier(
+        self, response: C_FIND, query: Dataset, context: PresentationContext
+    ) -> Dataset:
+        """Return an answer, as far as it was asked for."""
+        encoded = response.Identifier or BytesIO()
+        if encoded.getbuffer().nbytes > MAXIMUM_ANSWER_BYTES:
+            raise self._nonsense()
         try:
-            answer = decode(
-                response.Identifier or BytesIO(), _is_implicit(context), is_little_endian=True
-            )
+            answer = decode(encoded, _is_implicit(context), is_little_endian=True)
             answer.decode()
+            return Dataset({tag: answer[tag] for tag in query.keys() if tag in answer})  # noqa: SIM118
         except MALFORMED as error:
             raise self._nonsense() from error
-        return answer
 
     def _received_bytes(self) -> int:
         return sum(part.size_bytes for part in tuple(self._parts))
@@ -250,6 +273,21 @@ class Archive:
         return AssociationBroken(
             f"'{self._peer}' sent {what}.", do="Nothing: the query was given up."
         )
+
+
+class _CountingProvider(StreamingProvider):
+    """Counts what comes where it comes: nobody may have listened yet.
+
+    Attributes:
+        heard_bytes: Of all commands and data sets so far.
+    """
+
+    heard_bytes = 0
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of one P-DATA."""
+        self.heard_bytes += sum(len(one) for _, one in primitive.presentation_data_value_list)
+        super().receive_primitive(primitive)
 
 
 @contextmanager
@@ -285,10 +323,13 @@ def archive(  # noqa: PLR0913 - who is asked for what, and what may come of it
     ]
     roles = [build_role(UID(one), scp_role=True) for one in sorted({one for one, _ in storage})]
     handlers = [(evt.EVT_DATA_SENT, _acknowledge_at_once)]
-    with associate(settings, destination, contexts, handlers, roles) as association:
+    timeout_s = min(destination.timeout_s, PATIENCE_S)
+    with associate(
+        settings, destination, contexts, handlers, roles, timeout_s=timeout_s, tick=tick
+    ) as association:
         yield Archive(
             association,
-            timeout_s=destination.timeout_s,
+            timeout_s=timeout_s,
             folder=folder,
             limits=limits,
             tick=tick,

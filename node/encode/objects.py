@@ -17,7 +17,7 @@ from node.encode.segmentation import can_be_labelmap, encode_segmentation
 from node.encode.work import Encoded, Work
 from node.errors import GateClosed
 from pipelines.codes import VOLUME
-from pipelines.contract import Waveform
+from pipelines.contract import Presence, Waveform
 from sr_templates.chest_cad_report import chest_cad_report
 from sr_templates.could_not_look import could_not_look
 from sr_templates.report import Report, SegmentReference, Subject
@@ -28,6 +28,8 @@ from sr_templates.viewer_report import viewer_report
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    import numpy as np
+    import numpy.typing as npt
     from pydicom import Dataset
 
     from node.load.source import Source
@@ -74,31 +76,56 @@ def encode_could_not_look(
     return tuple(made)
 
 
+def within_images(source: Source, result: Result) -> Result:
+    """Return a result without what lies beside the source's images, still on the volume's slices.
+
+    There is more of these where the volume was straightened. What lies there cannot be stored: a
+    volume then tells of what is, and a finding of which nothing is left is undecided.
+    """
+    return _cut(result, (source.within_images(one.mask) for one in result.segments))
+
+
 def on_images(source: Source, result: Result) -> Result:
     """Return a result whose masks, maps and regions lie on the source's own images.
 
-    They differ from the volume's slices where that was straightened. What lies beside the images
-    cannot be stored: a volume then tells of what is.
+    They differ from the volume's slices where that was straightened; what lies beside the images
+    is cut off, as by ``within_images``.
     """
     if not source.shifts_px:
         return result
-    segments = tuple(replace(one, mask=source.on_images(one.mask)) for one in result.segments)
+    cut = _cut(result, (source.on_images(one.mask) for one in result.segments))
+    return replace(
+        cut,
+        maps=tuple(replace(one, values=source.on_images(one.values)) for one in cut.maps),
+        findings=tuple(
+            replace(one, regions=tuple(_moved(region, source) for region in one.regions))
+            for one in cut.findings
+        ),
+    )
+
+
+def _cut(result: Result, masks: Iterable[npt.NDArray[np.bool_]]) -> Result:
+    """Return a result with these masks for its segments', of which some may have been cut off."""
+    segments = tuple(
+        replace(one, mask=mask) for one, mask in zip(result.segments, masks, strict=True)
+    )
     kept = {
         before.label: float(after.mask.sum()) / max(float(before.mask.sum()), 1.0)
         for before, after in zip(result.segments, segments, strict=True)
     }
+    lost = {one.label for one in result.segments if one.mask.any() and not kept[one.label]}
     return replace(
         result,
         segments=segments,
-        maps=tuple(replace(one, values=source.on_images(one.values)) for one in result.maps),
         findings=tuple(
             replace(
                 one,
+                presence=Presence.INDETERMINATE if one.segment in lost else one.presence,
                 measurements=tuple(_restated(one.measurements, kept.get(one.segment or "", 1.0))),
-                regions=tuple(_moved(region, source) for region in one.regions),
             )
             for one in result.findings
         ),
+        notes=(*result.notes, *(f"{label}: lies beside the images." for label in sorted(lost))),
     )
 
 

@@ -10,6 +10,7 @@ from pydicom.uid import EncapsulatedPDFStorage
 from node.domain import Role
 from node.encode import content, identity
 from node.encode.picture import references
+from node.gate.burned_in import burned_in_annotation
 from sr_templates import codes
 from sr_templates.items import concept
 
@@ -47,7 +48,7 @@ def _encapsulated(pdf: bytes, instances: tuple[Dataset, ...], work: Work) -> Dat
     dataset.Modality = "DOC"
     dataset.ConversionType = "WSD"
     dataset.InstanceNumber = 1
-    dataset.BurnedInAnnotation = "NO"
+    dataset.BurnedInAnnotation = burned_in_annotation(instances)
     dataset.SourceInstanceSequence = list(references(instances))
     dataset.DocumentTitle = identity.series_description(work.title)
     ecg = work.report == "ecg_report"

@@ -9,6 +9,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.domain import Role
 from node.encode import content, identity
+from node.gate.burned_in import burned_in_annotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +54,7 @@ def _capture(pixels: npt.NDArray[np.uint8], instances: tuple[Dataset, ...], work
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.Laterality = ""  # of both sides, where the study is of a paired part
     dataset.PatientOrientation = ""  # of a page
-    dataset.BurnedInAnnotation = "NO"
+    dataset.BurnedInAnnotation = burned_in_annotation(instances)
     if "WaveformSequence" in instances[0] or instances[0].get("Modality") == "ECG":
         dataset.SourceInstanceSequence = list(references(instances))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from node.gate.documents import Document
     from node.gate.segmentation import Outlines
     from pipelines.contract import Code
+
+_Told = tuple[dict[Concept, set[str]], bool]
+"""All that a report says of presence, and whether it says that nothing was found."""
 
 _VALUE_TOLERANCE = 1e-6
 """Relative: a decimal string of 16 characters holds at least ten digits of the spacing."""
@@ -44,7 +48,7 @@ def agreement_problems(
     for same in tracked.values():
         for pair in combinations(same, 2):
             yield from _between_statements(*pair)
-    for first, second in combinations(documents, 2):
+    for first, second in combinations(map(_told_by, documents), 2):
         yield from _between_documents(first, second)
 
 
@@ -88,9 +92,11 @@ def _volume_problems(
         if one.segments or _tracked_by(one, stored)
         for volume_ml in one.volumes_ml
     }
-    counted = [volume_ml for one in stored.values() for volume_ml in one.volumes_ml.values()]
+    counted = sorted(volume_ml for one in stored.values() for volume_ml in one.volumes_ml.values())
     for said_ml in volumes_ml(document.items):
-        if said_ml and said_ml not in compared and not _is_one_of(said_ml, counted):
+        place = bisect(counted, said_ml)
+        nearest = counted[max(place - 1, 0) : place + 1]
+        if said_ml and said_ml not in compared and not _is_one_of(said_ml, nearest):
             yield f"{document.name} gives a volume of {said_ml:.6g} mL, which no segment has."
 
 
@@ -182,19 +188,21 @@ def _between_statements(first: Statement, second: Statement) -> Iterator[str]:
                 )
 
 
-def _between_documents(first: Document, second: Document) -> Iterator[str]:
+def _told_by(document: Document) -> _Told:
+    return answers_of(document.items), _says(document, codes.SUCCEEDED_WITHOUT_FINDINGS)
+
+
+def _between_documents(first: _Told, second: _Told) -> Iterator[str]:
     """Compare what two reports say of presence, also where they track nothing."""
-    answers, others = answers_of(first.items), answers_of(second.items)
+    (answers, nothing_found), (others, other_found_nothing) = first, second
     for concept in answers.keys() & others.keys():
         if not (answers[concept] <= others[concept] or others[concept] <= answers[concept]):
             yield (
                 f"Two reports contradict each other on {_meanings([concept])}:"
                 f" {_list(answers[concept])} and {_list(others[concept])}."
             )
-    for negative, other in ((first, others), (second, answers)):
-        if _says(negative, codes.SUCCEEDED_WITHOUT_FINDINGS) and any(
-            codes.PRESENT.meaning in said for said in other.values()
-        ):
+    for negative, other in ((nothing_found, others), (other_found_nothing, answers)):
+        if negative and any(codes.PRESENT.meaning in said for said in other.values()):
             yield "One report says that nothing was found, another that something is present."
 
 

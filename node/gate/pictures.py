@@ -1,4 +1,4 @@
-"""Pictures and documents for people: whole, and with nothing of the patient burned in."""
+"""Pictures and documents for people: whole, and honest on whether pixels name the patient."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydicom.valuerep import PersonName
+
+from node.gate.burned_in import burned_in_annotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,9 +24,9 @@ _LONG_ENOUGH = 6
 """Characters of a patient ID; shorter ones occur by chance among the numbers of a report."""
 
 
-def picture_problems(picture: Dataset, _sources: Sequence[Dataset]) -> Iterator[str]:
+def picture_problems(picture: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
     """Yield what is wrong with a secondary capture in colour, as predicates of it."""
-    yield from _annotation_problems(picture)
+    yield from _annotation_problems(picture, sources)
     if picture.get("PhotometricInterpretation") != "RGB":
         yield "is not in colour (RGB)"
     frames = int(picture.get("NumberOfFrames") or 1)
@@ -35,7 +37,7 @@ def picture_problems(picture: Dataset, _sources: Sequence[Dataset]) -> Iterator[
 
 def pdf_problems(document: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
     """Yield what is wrong with an encapsulated PDF, as predicates of it."""
-    yield from _annotation_problems(document)
+    yield from _annotation_problems(document, sources)
     content = document.get("EncapsulatedDocument") or b""
     if document.get("MIMETypeOfEncapsulatedDocument") != "application/pdf":
         yield "does not say that it is a PDF"
@@ -71,6 +73,9 @@ def _is_named_by(words: set[str], source: Dataset) -> bool:
     )
 
 
-def _annotation_problems(picture: Dataset) -> Iterator[str]:
-    if picture.get("BurnedInAnnotation") != "NO":
-        yield "does not say that nothing of the patient is burned in"
+def _annotation_problems(picture: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
+    said = picture.get("BurnedInAnnotation")
+    if said not in ("YES", "NO"):
+        yield "does not say whether anything of the patient is burned in"
+    elif said == "NO" and burned_in_annotation(sources) == "YES":
+        yield "says that nothing of the patient is burned in, which its source does not"

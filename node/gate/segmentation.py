@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from node.gate.frames import Frame, frames_of
@@ -51,7 +52,7 @@ class Outlines:
         """Whether its pixels are segment numbers, instead of frames of their own a segment."""
         return bool(self.dataset.SOPClassUID == LABEL_MAP_SEGMENTATION)
 
-    @property
+    @cached_property
     def segments(self) -> dict[int, Dataset]:
         """Segment number -> its description."""
         return {
@@ -59,12 +60,12 @@ class Outlines:
             for segment in self.dataset.get("SegmentSequence") or ()
         }
 
-    @property
+    @cached_property
     def by_tracking_uid(self) -> dict[str, int]:
         """Tracking UID -> segment number."""
         return {str(one.get("TrackingUID")): number for number, one in self.segments.items()}
 
-    @property
+    @cached_property
     def volumes_ml(self) -> dict[int, float]:
         """Segment number -> millilitres; empty where the voxels have no volume."""
         of_one = self.voxel_ml

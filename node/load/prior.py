@@ -6,7 +6,7 @@ comparison needs of a lesion is where it is and how large.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import repeat
@@ -20,6 +20,7 @@ from pydicom import Dataset, dcmread
 from node.load.pixels import stored_frames
 from node.load.source import DAMAGED, Source, load, read_headers
 from node.malformed import MALFORMED
+from node.uids import is_uid
 from pipelines.contract import Code, CouldNotLook, Volume
 from pipelines.follow_up import Lesion, Prior, follow_up
 from sr_templates import codes
@@ -115,7 +116,8 @@ def compared(source: Source, result: Result, earlier: Earlier) -> Result:
             problems.append(f"One earlier result could not be compared. {error.reason}")
     if priors or not problems:
         try:
-            result = follow_up(source.study, result, priors, acquired)
+            imaged = imaged_of(source)
+            result = follow_up(source.study, result, priors, acquired, imaged)
         except RuntimeError:  # of ITK, on images that it cannot align
             problems.append("Earlier results could not be compared: aligning the images failed.")
     return _with_notes(result, *problems)
@@ -131,20 +133,31 @@ def read_prior(files: PriorFiles) -> Prior:
     Raises:
         CouldNotLook: It cannot be compared; the reason says why.
     """
+    try:
+        return _read(files)
+    except (OSError, *MALFORMED) as error:
+        raise CouldNotLook(DAMAGED) from error
+
+
+def _read(files: PriorFiles) -> Prior:
     source = load(files.sources)
     acquired = acquired_on(source.instances[0])
     if not isinstance(source.study, Volume):
         raise CouldNotLook("Only volumes are compared with earlier ones.")
     if acquired is None:
         raise CouldNotLook("The earlier images do not say when they were taken.")
-    if files.segmentation is None:
-        return Prior(acquired, source.study)
-    try:
-        segmentation = dcmread(files.segmentation)
-        lesions = read_lesions(segmentation, source, findings_of(read_headers(files.reports)))
-    except MALFORMED as error:
-        raise CouldNotLook(DAMAGED) from error
-    return Prior(acquired, source.study, lesions)
+    lesions: tuple[Lesion, ...] = ()
+    if files.segmentation is not None:
+        findings = findings_of(read_headers(files.reports))
+        lesions = read_lesions(dcmread(files.segmentation), source, findings)
+    return Prior(acquired, source.study, lesions, imaged_of(source))
+
+
+def imaged_of(source: Source) -> npt.NDArray[np.bool_] | None:
+    """Return where in a volume the images lie that it was straightened of; None: everywhere."""
+    if not source.shifts_px:
+        return None
+    return source.within_images(np.ones(source.study.shape, np.bool_))  # type: ignore[union-attr]
 
 
 def acquired_on(image: Dataset) -> date | None:
@@ -205,6 +218,7 @@ def read_lesions(
                 columns.sum() + right * count,
             )
     grid = source.study.grid  # type: ignore[union-attr]
+    tracked = Counter(str(one.get("TrackingUID", "")) for one in segmentation.SegmentSequence)
     lesions = []
     for item in segmentation.SegmentSequence:
         number = int(item.SegmentNumber)
@@ -216,7 +230,8 @@ def read_lesions(
             Lesion(
                 str(item.SegmentLabel),
                 findings.get(tracking_uid) or code_of(item.SegmentedPropertyTypeCodeSequence[0]),
-                tracking_uid,
+                # Else it would make this result contradict itself.
+                tracking_uid if is_uid(tracking_uid) and tracked[tracking_uid] == 1 else "",
                 (x, y, z),
                 voxels[number] * grid.voxel_volume_ml,
             )

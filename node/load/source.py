@@ -17,7 +17,7 @@ from node.malformed import MALFORMED
 from pipelines.contract import CouldNotLook
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pipelines.contract import Study
@@ -64,13 +64,27 @@ class Source:
         """
         if not self.shifts_px:
             return values
-        rows, columns = int(self.instances[0].Rows), int(self.instances[0].Columns)
         return np.stack(
-            [
-                plane[round(down) : round(down) + rows, round(right) : round(right) + columns]
-                for plane, (down, right) in zip(values, self.shifts_px, strict=True)
-            ]
+            [plane[of_image] for plane, of_image in zip(values, self._images(), strict=True)]
         )
+
+    def within_images(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return a mask of the study without what lies beside the images that it was made of."""
+        if not self.shifts_px:
+            return mask
+        within = np.zeros_like(mask)
+        for k, of_image in enumerate(self._images()):
+            within[k][of_image] = mask[k][of_image]
+        return within
+
+    def _images(self) -> Iterator[tuple[slice, slice]]:
+        """Yield where in its slice of the volume each image lies."""
+        rows, columns = int(self.instances[0].Rows), int(self.instances[0].Columns)
+        for down, right in self.shifts_px:
+            yield (
+                slice(round(down), round(down) + rows),
+                slice(round(right), round(right) + columns),
+            )
 
 
 def read_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:

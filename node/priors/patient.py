@@ -1,8 +1,8 @@
 """Whose earlier results are looked for, and whether what an archive answers is of the same one.
 
 An archive matches generously: it may ignore case, take characters for wildcards, or hold the
-same number for patients of two hospitals. So nothing is asked that could be taken for a pattern,
-and every answer and every object is held against the patient's identity before it is used.
+same number for patients of two hospitals, and "UNKNOWN" for many. So nothing is asked that could
+be taken for a pattern, and nothing is compared that has no more than the number in common.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class Patient:
     """Whose earlier results are looked for, and before which study.
 
     Attributes:
-        issuer: Of the patient ID, and ...
-        birth_date: ... compared where both sides state it.
+        issuer: Of the patient ID, ...
+        birth_date: ... one of which must be the same, ...
+        sex: ... and none may differ where both sides state it.
         study_date: Of the present study (DA).
         study_time: Of the present study (TM); may be empty.
     """
@@ -37,18 +38,33 @@ class Patient:
     patient_id: str
     issuer: str
     birth_date: str
+    sex: str
     study_uid: str
     study_date: str
     study_time: str
 
-    def is_of(self, header: Dataset) -> bool:
-        """Whether an object or an answer is of this patient, as far as both say who it is."""
-        issuer, born = text(header, "IssuerOfPatientID"), text(header, "PatientBirthDate")
-        return (
-            text(header, "PatientID") == self.patient_id
-            and (not issuer or not self.issuer or issuer == self.issuer)
-            and (not born or not self.birth_date or born == self.birth_date)
+    def differs_from(self, header: Dataset) -> bool:
+        """Whether an object or an answer is of somebody else, as it says itself."""
+        if text(header, "PatientID") != self.patient_id:
+            return True
+        return any(
+            own and text(header, keyword) not in ("", own) for keyword, own in self._stated.items()
         )
+
+    def is_of(self, header: Dataset) -> bool:
+        """Whether an object is surely of this patient: another might have the same number."""
+        return not self.differs_from(header) and any(
+            self._stated[keyword] and text(header, keyword) == self._stated[keyword]
+            for keyword in ("IssuerOfPatientID", "PatientBirthDate")
+        )
+
+    @property
+    def _stated(self) -> dict[str, str]:
+        return {
+            "IssuerOfPatientID": self.issuer,
+            "PatientBirthDate": self.birth_date,
+            "PatientSex": self.sex,
+        }
 
     def had_before(self, study: Dataset) -> bool:
         """Whether a study took place before the present one."""
@@ -71,10 +87,17 @@ def patient_of(image: Dataset) -> Patient:
         raise CannotAsk("the patient ID has characters that a query would take for wildcards")
     if len(study_date) != 8 or not study_date.isdigit():
         raise CannotAsk("the images have no study date")
+    issuer, birth_date = text(image, "IssuerOfPatientID"), text(image, "PatientBirthDate")
+    if not issuer and not birth_date:
+        raise CannotAsk(
+            "the patient cannot be matched safely, for the images state neither a birth date nor "
+            "an issuer of the patient ID"
+        )
     return Patient(
         patient_id,
-        text(image, "IssuerOfPatientID"),
-        text(image, "PatientBirthDate"),
+        issuer,
+        birth_date,
+        text(image, "PatientSex"),
         text(image, "StudyInstanceUID"),
         study_date,
         text(image, "StudyTime"),

@@ -28,9 +28,29 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from node.priors.patient import Patient
+
 SEGMENTATIONS = (str(SegmentationStorage), str(LABEL_MAP_SEGMENTATION_STORAGE))
 """The first is preferred."""
 REPORTS = tuple(map(str, (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)))
+
+
+def not_looked_up(why: str) -> str:
+    """Return the sentence that says so."""
+    return f"Earlier results could not be looked up: {why}."
+
+
+def not_compared(why: str, number: int = 1) -> str:
+    """Return the sentence that says so of one or more results."""
+    results = "One earlier result" if number == 1 else f"{number} earlier results"
+    return f"{results} could not be compared: {why}."
+
+
+DAMAGED = not_compared("it is damaged")
+NOT_OUTLINED = not_compared("it does not outline what it found")
+UNSAFE = not_compared(
+    "it could not be matched safely, with no birth date and no issuer of the patient ID in common"
+)
 
 
 @dataclass(frozen=True)
@@ -39,15 +59,17 @@ class StoredResult:
 
     Attributes:
         study_uid: Of the study.
-        segmentation: None: it looked and found nothing.
+        segmentation: None: it outlines nothing.
         reports: In any order.
         sources: (series UID, SOP class UID, SOP Instance UID) of each image that was analysed.
+        is_comparable: False: something is there, or undecided, that it does not outline.
     """
 
     study_uid: str
     segmentation: Path | None
     reports: tuple[Path, ...]
     sources: frozenset[tuple[str, str, str]]
+    is_comparable: bool = True
 
 
 def is_ours(header: Dataset, pipeline: str) -> bool:
@@ -63,6 +85,25 @@ def is_ours(header: Dataset, pipeline: str) -> bool:
         and codes.PROCESSING_ALGORITHM in purposes
         and str(header.SOPClassUID) in (*SEGMENTATIONS, *REPORTS)
     )
+
+
+def ours_of(
+    patient: Patient, pipeline: str, objects: Mapping[Path, Dataset]
+) -> tuple[dict[Path, Dataset], bool]:
+    """Return what of some objects is ours and surely of a patient, and whether more may be.
+
+    Args:
+        patient: Whose results are looked for.
+        pipeline: Of which.
+        objects: File -> header.
+    """
+    may_be = {
+        path: header
+        for path, header in objects.items()
+        if is_ours(header, pipeline) and not patient.differs_from(header)
+    }
+    surely = {path: header for path, header in may_be.items() if patient.is_of(header)}
+    return surely, len(surely) < len(may_be)
 
 
 def latest_result(objects: Mapping[Path, Dataset]) -> StoredResult | None:
@@ -91,26 +132,37 @@ def _result_of(made: Mapping[Path, Dataset]) -> StoredResult | None:
         if str(header.SOPClassUID) in SEGMENTATIONS
     )
     reports = {p: header for p, header in made.items() if str(header.SOPClassUID) in REPORTS}
+    groups = [
+        item
+        for report in reports.values()
+        if report.get("CompletionFlag") == "COMPLETE"
+        for item in walk(report)
+        if is_named(item, codes.MEASUREMENT_GROUP)
+    ]
+    is_comparable = True
     if by_class:
         segmentation = by_class[0][1]
         sources = frozenset(_referenced(made[segmentation]))
-    elif any(map(_says_nothing_found, reports.values())):
+    elif groups:
         segmentation = None
         sources = frozenset(one for header in reports.values() for one in _evidence(header))
+        is_comparable = not any(map(_says_more_than_absent, groups))
     else:
         return None
     study_uid = str(next(iter(made.values())).StudyInstanceUID)
-    return StoredResult(study_uid, segmentation, tuple(reports), sources) if sources else None
+    if not sources:
+        return None
+    return StoredResult(study_uid, segmentation, tuple(reports), sources, is_comparable)
 
 
-def _says_nothing_found(report: Dataset) -> bool:
-    """Whether a complete report has measurement groups, and a finding in none."""
-    groups = [item for item in walk(report) if is_named(item, codes.MEASUREMENT_GROUP)]
-    return (
-        report.get("CompletionFlag") == "COMPLETE"
-        and bool(groups)
-        and not any(children_named(group, codes.FINDING) for group in groups)
+def _says_more_than_absent(group: Dataset) -> bool:
+    """Whether a measurement group is about what is there, or may be."""
+    answers = (
+        code_of(item.ConceptCodeSequence[0])
+        for item in group.ContentSequence
+        if item.get("ValueType") == "CODE"
     )
+    return bool(children_named(group, codes.FINDING)) or codes.PRESENCE_UNDETERMINED in answers
 
 
 def _referenced(segmentation: Dataset) -> Iterator[tuple[str, str, str]]:

@@ -5,18 +5,30 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from io import BytesIO
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from matplotlib import image
 from pydicom import dcmread
 
+from node.domain import Role
+from pipelines.brain_mr_volumetry.pipeline import LABEL
+from pipelines.contract import Segment
+from sr_templates.report import NOT_FOR_DIAGNOSIS
+from tests.browser.viewer import open_study
 from tests.peers import REPOSITORY, dcmtk
+from tests.peers.chromium import chromium
+from tests.peers.head_phantom import head_phantom, to_mr_series
+from tests.peers.ohif import ohif
 from tests.peers.orthanc import orthanc
 from tests.peers.validators import complaints_about
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydicom import Dataset
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +45,12 @@ def run_demo(folder: Path) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=280,
     )
+
+
+def as_file(instance: Dataset) -> bytes:
+    buffer = BytesIO()
+    instance.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +94,43 @@ def test_orthanc_stores_every_object(objects: tuple[Path, ...], tmp_path: Path):
         assert sent.returncode == 0, sent.stderr
         stored = {one.SOPInstanceUID for one in server.datasets()}
     assert stored == {dcmread(path).SOPInstanceUID for path in objects}
+
+
+def test_ohif_shows_the_overlay_the_annotations_and_the_report(
+    objects: tuple[Path, ...], tmp_path: Path
+):
+    voxels, truth, grid = head_phantom()
+    head = to_mr_series(voxels, grid)
+    with (
+        orthanc(tmp_path, dicom_web=True) as pacs,
+        ohif(pacs.http_port) as url,
+        chromium() as browser,
+    ):
+        for instance in head:
+            pacs.store(as_file(instance))
+        for path in objects:
+            pacs.store(path.read_bytes())
+        viewer = open_study(browser, url, head[0].StudyInstanceUID)
+        viewer.open_series(Role.VIEWER_SR)
+        viewer.wait_for_annotations()
+        viewer.labels.filter(has_text="Volume: ").first.wait_for()
+        viewer.keep_screenshot("demo-annotations")
+        viewer.open_series(Role.SEG)
+        viewer.accept_segmentation()
+        assert viewer.swatches() == {LABEL: pytest.approx(Segment.color, abs=2)}
+        viewer.rows.first.click()
+        overlay = viewer.wait_for_tint(Segment.color)
+        viewer.keep_screenshot("demo-segmentation")
+        viewer.open_series(Role.TEXT_SR)
+        viewer.pane.get_by_text(NOT_FOR_DIAGNOSIS).first.wait_for()
+        viewer.keep_screenshot("demo-text")
+        assert viewer.complaints == []
+    homogeneous = np.column_stack([overlay.points_mm, np.ones(len(overlay.points_mm))])
+    number, rows, columns = np.rint(homogeneous @ np.linalg.inv(grid.affine).T).astype(int).T[:3]
+    (shown,) = set(number)
+    brain = truth[shown]
+    assert brain[rows, columns].mean() > LEAST_DICE
+    assert overlay.area_mm2 == pytest.approx(brain.sum(), rel=0.1)  # voxels of 1 mm
 
 
 def test_the_brain_mask_agrees_with_its_known_truth(demo):

@@ -207,12 +207,14 @@ DEFECTS = {
     ("rejection", "The rejection note refers to 1 instances that are not superseded"): refer_to(
         marked.chest_ct().instances[0].SOPInstanceUID
     ),
-    ("sc", "nothing of the patient is burned in"): set_to("BurnedInAnnotation", "YES"),
+    ("sc", "whether anything of the patient is burned in"): set_to("BurnedInAnnotation", ""),
     ("sc", "not in colour"): set_to("PhotometricInterpretation", "MONOCHROME2"),
     ("sc", "by the wrong SOP class"): lambda one: setattr(
         one.SourceImageSequence[0], "ReferencedSOPClassUID", SecondaryCaptureImageStorage
     ),
-    ("pdf", "nothing of the patient is burned in"): lambda one: one.pop("BurnedInAnnotation"),
+    ("pdf", "whether anything of the patient is burned in"): lambda one: one.pop(
+        "BurnedInAnnotation"
+    ),
     ("pdf", "holds no whole PDF"): lambda one: setattr(
         one, "EncapsulatedDocument", one.EncapsulatedDocument[:-2000]
     ),
