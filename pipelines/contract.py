@@ -1,7 +1,8 @@
 """What a pipeline sees and what it gives back: arrays, geometry, codes. Nothing else.
 
 A pipeline is one function, ``run``. It never meets a socket, a queue, a database, a PACS or
-a configuration file; the node does that on both sides of it.
+a configuration file; the node does that on both sides of it. A result that breaks a rule stated
+here is not published, and its job fails with the reasons.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ Patterns = Mapping[str, str | tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Code:
-    """A coded concept (PS3.3 section 8): value, scheme designator and meaning."""
+    """A coded concept (PS3.3 section 8): value, scheme designator and meaning.
+
+    With the meaning of PS3.16 or of ``codes.OUTSIDE_PS3_16``, unless the scheme is private
+    (``99...``). None is empty or has a backslash or control character; a scheme has at most 16
+    characters, a meaning 64.
+    """
 
     value: str
     scheme: str
@@ -169,10 +175,11 @@ class Measurement:
 
     Attributes:
         name: What was measured.
-        value: The number, finite.
+        value: The number, finite. A ``codes.VOLUME`` is recounted from the segment's voxels, to
+            a relative 1e-6, whatever its method; above 0 it needs a segment in a ``Volume``.
         unit: UCUM code (``mL``, ``ms``, ``/min``, ``mV``, ``%``, ``1``).
         method: How, when PS3.16 has a code for it.
-        lowest: Bounds of a 95 % interval, when the pipeline knows one.
+        lowest: Bounds of a 95 % interval around the value, when the pipeline knows one.
         highest: Ditto.
         derivation: Which statistic of many values it is (CID 7464: mean, standard deviation).
     """
@@ -228,23 +235,27 @@ class Region:
 class Finding:
     """One thing the model says about the study.
 
+    Findings of one segment, or of one tracking UID, are about one thing: they do not differ in
+    concept, presence, confidence, or the value of one quantity.
+
     Attributes:
         finding: What it is about.
         presence: Found, looked for and not found, or undecided.
         category: Its category, for findings with a place (CID 7150 and relatives).
         site: Where, when known.
-        laterality: Right or left, when the site has sides.
+        laterality: Right or left, when there is a site and it has sides.
         confidence: The model's own probability in 0..1, or None: of the presence stated, so for
             an absent finding that it is absent; if undecided, that it is present. Not calibrated
             unless the model card says so.
-        segment: Label of the ``Segment`` that outlines it, if any.
+        segment: Label of the ``Segment`` that outlines it, if any. Its property is ``finding``;
+            it has a voxel if the finding is present, and none if that is absent.
         measurements: What was measured of it.
         regions: Where it is drawn on the images, for findings without a segment.
         spans: Where in a waveform it is.
         normal: It is as it should be, like sinus rhythm: its presence is no reason to look. The
             job says "nothing found" where everything present is normal.
-        tracking_uid: Of the same finding in an earlier study; empty: it is new. The same as its
-            segment's.
+        tracking_uid: Of the same finding in an earlier study; empty: its segment's, or it is new.
+            A UID (PS3.5 section 9.1); if it has a segment, that one states it, too.
     """
 
     finding: Code
@@ -266,12 +277,13 @@ class Segment:
     """One labelled region on the grid of the volume, or the images, the pipeline was given.
 
     Attributes:
-        label: Name the reader sees, at most 64 characters; unique in the result.
+        label: Name the reader sees, unique among segments. 1 to 64 characters, not only blanks;
+            no backslash, ``|`` or control character.
         category: Segmented property category (CID 7150).
         property: Segmented property type.
         mask: bool, shape of the volume's grid or of the images.
         color: sRGB 0..255 to draw it in.
-        tracking_uid: Of the same region in an earlier study; empty: it is new.
+        tracking_uid: Of the same region in an earlier study; empty: it is new. No other segment's.
     """
 
     label: str
@@ -287,7 +299,7 @@ class ParametricMap:
     """One number for each voxel, like a probability or what the model looked at.
 
     Attributes:
-        label: Name the reader sees, at most 64 characters; unique in the result.
+        label: As of a segment, though it may have a ``|``; unique among maps.
         quantity: What the numbers are.
         unit: Their UCUM unit.
         values: float32, finite, shape of the volume's grid or of the images.
@@ -306,7 +318,8 @@ class Result:
     Attributes:
         findings: Each becomes one group of the report.
         segments: Each becomes one segment of the segmentation.
-        notes: Sentences for the reader: limits, quality remarks.
+        notes: Sentences for the reader: limits, quality remarks. None empty; no control
+            characters but line breaks and tabs.
         maps: Each becomes a parametric map, for destinations that ask for them.
     """
 

@@ -14,8 +14,9 @@ from pydicom.uid import ParametricMapStorage
 from pydicom.valuerep import DSfloat
 
 from node.domain import Role
-from node.encode import identity, planes
-from node.encode.images import image
+from node.encode import identity
+from node.encode.multiframe import planes
+from node.encode.multiframe.images import image
 from pipelines.contract import Code, Volume
 from sr_templates import codes
 from sr_templates.items import concept, unit

@@ -8,7 +8,8 @@ from pydicom import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 
 from node.domain import Role
-from node.encode import content, identity
+from node.encode import identity
+from node.encode.draw import content
 from node.encode.picture import references
 from node.gate.burned_in import burned_in_annotation
 from sr_templates import codes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def encode_pdf(source: Source, result: Result, work: Work) -> Dataset:
     """Return every finding and the images that show them best, on as many pages as it takes."""
-    from node.encode.render import document  # noqa: PLC0415 - half a second, which only this needs
+    from node.encode.draw.render import document  # noqa: PLC0415 - half a second, which only this needs
 
     return _encapsulated(document(content.content(source, result, work)), source.instances, work)
 
@@ -35,7 +36,7 @@ def encode_refusal_pdf(instances: tuple[Dataset, ...], reason: str, work: Work) 
         reason: A sentence for a radiologist, without anything of the patient.
         work: The job.
     """
-    from node.encode.render import document  # noqa: PLC0415 - as above
+    from node.encode.draw.render import document  # noqa: PLC0415 - as above
 
     return _encapsulated(document(content.refusal(reason, work)), instances, work)
 

@@ -8,7 +8,8 @@ from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.domain import Role
-from node.encode import content, identity
+from node.encode import identity
+from node.encode.draw import content
 from node.gate.burned_in import burned_in_annotation
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def encode_picture(source: Source, result: Result, work: Work) -> Dataset:
     """Return the findings with the images that show them best, on one page."""
-    from node.encode.render import picture  # noqa: PLC0415 - half a second, which only this needs
+    from node.encode.draw.render import picture  # noqa: PLC0415 - half a second, which only this needs
 
     pixels = picture(content.content(source, result, work))
     return _capture(pixels, source.instances, work)
@@ -38,7 +39,7 @@ def encode_refusal_picture(instances: tuple[Dataset, ...], reason: str, work: Wo
         reason: A sentence for a radiologist, without anything of the patient.
         work: The job.
     """
-    from node.encode.render import picture  # noqa: PLC0415 - as above
+    from node.encode.draw.render import picture  # noqa: PLC0415 - as above
 
     return _capture(picture(content.refusal(reason, work)), instances, work)
 

@@ -18,9 +18,9 @@ from pydicom.valuerep import DSfloat
 
 from node.domain import Role
 from node.encode import identity
-from node.encode.images import image
-from node.encode.overlays import overlays
-from node.encode.window import spanning, stated
+from node.encode.draw.overlays import overlays
+from node.encode.draw.window import spanning, stated
+from node.encode.multiframe.images import image
 from node.load.headers import rescale
 from pipelines.contract import Graphic, Volume, Waveform
 from sr_templates.report import NOT_FOR_DIAGNOSIS
@@ -28,9 +28,9 @@ from sr_templates.report import NOT_FOR_DIAGNOSIS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from node.encode.images import Image
-    from node.encode.overlays import Overlay
-    from node.encode.window import Window
+    from node.encode.draw.overlays import Overlay
+    from node.encode.draw.window import Window
+    from node.encode.multiframe.images import Image
     from node.encode.work import Work
     from node.load.source import Source
     from pipelines.contract import Region, Result

@@ -21,9 +21,10 @@ from pydicom import Dataset
 from pydicom.uid import UID, SegmentationStorage
 
 from node.domain import Role
-from node.encode import bits, identity, planes
-from node.encode.frames import Frame, set_frames
-from node.encode.segments import describe
+from node.encode import identity
+from node.encode.multiframe import bits, planes
+from node.encode.multiframe.frames import Frame, set_frames
+from node.encode.multiframe.segments import describe
 from node.errors import GateClosed
 from pipelines.contract import Volume, Waveform
 from sr_templates.report import NOT_FOR_DIAGNOSIS

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 
 from node.analyse import analyse
-from node.domain import PlannedJob, Priority
+from node.domain import Lease, PlannedJob, Priority
 from node.encode.work import Work
 from node.plan import parameters_of
 from node.settings import DimseDestination, Route
@@ -18,6 +20,7 @@ from tests.peers import spots
 from tests.peers.body_phantom import Lesion, Pose, axial_grid, body, to_ct_series
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from node.settings import Settings
@@ -106,6 +109,23 @@ def job() -> PlannedJob:
         deadline_s=60.0,
         send_to=("pacs",),
     )
+
+
+@contextmanager
+def installed(site: Path) -> Iterator[None]:
+    """Run in an environment where the pipeline is installed, in the folder ``site``."""
+    spots.install(site)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        registry._installed.cache_clear()
+        yield
+    registry._installed.cache_clear()
+    registry.get.cache_clear()
+
+
+def lease(attempt=1) -> Lease:
+    """A worker's hold on that job."""
+    return Lease(job(), "token", attempt, 0.0, None)
 
 
 def asking(settings: Settings, ae_title, port, **changes) -> Settings:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from node.encode import bits
+from node.encode.multiframe import bits
 
 SHAPES = st.tuples(st.integers(1, 20), st.integers(1, 9), st.integers(1, 9))
 

@@ -12,7 +12,7 @@ import SimpleITK
 from pydicom import dcmread
 
 from node.domain import Role
-from node.encode import bits
+from node.encode.multiframe import bits
 from node.encode.segmentation import encode_segmentation
 from node.encode.write import write
 from node.gate.segmentation import outlines_of, segmentation_problems

@@ -13,7 +13,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 
 from node.encode import segmentation
-from node.encode.frames import Frame, set_frames
+from node.encode.multiframe.frames import Frame, set_frames
 from node.encode.segmentation import encode_segmentation
 from node.encode.write import write
 from pipelines import codes

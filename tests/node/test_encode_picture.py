@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from node.encode import content, render, views
-from node.encode.page import Page, width
+from node.encode.draw import content, render, views
+from node.encode.draw.page import Page, width
 from node.encode.parametric_map import encode_parametric_map
 from node.encode.pdf import encode_pdf, encode_refusal_pdf
 from node.encode.picture import encode_picture, encode_refusal_picture

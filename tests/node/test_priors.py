@@ -17,8 +17,8 @@ from node.load.prior import Earlier, read_prior
 from node.priors import fetch
 from node.priors.fetch import looked_up
 from node.priors.folder import earlier_among
+from node.priors.results import UNSAFE
 from node.settings import Settings
-from pipelines import registry
 from tests.node.earlier import (
     FIRST,
     SECOND,
@@ -27,7 +27,8 @@ from tests.node.earlier import (
     asking,
     balls,
     datasets,
-    job,
+    installed,
+    lease,
     result,
     study,
 )
@@ -46,14 +47,8 @@ def database():
 @pytest.fixture(scope="module", autouse=True)
 def _installed(tmp_path_factory):
     """Run in an environment where the pipeline is installed."""
-    site = tmp_path_factory.mktemp("site")
-    spots.install(site)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(site))
-        registry._installed.cache_clear()
+    with installed(tmp_path_factory.mktemp("site")):
         yield
-    registry._installed.cache_clear()
-    registry.get.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +84,7 @@ def send(settings, *studies):
 
 def look(settings, present, folder, tick=lambda: None):
     """What is found; and everything that it says of each."""
-    with looked_up(settings, job(), present, folder, tick) as earlier:
+    with looked_up(settings, lease(), present, (), folder=folder, tick=tick) as earlier:
         priors = [read_prior(one) for one in earlier.results]
     assert not folder.exists()
     return earlier, priors
@@ -155,6 +150,7 @@ def test_nothing_is_found_where_nothing_is(pacs, present, tmp_path):
         {"PatientID": "body-1"},
         {"PatientID": "BODY-11"},
         {"PatientBirthDate": "19600102"},
+        {"PatientSex": "M"},
         {"IssuerOfPatientID": "Elsewhere"},
         {"StudyDate": "20251231"},
         {"StudyDate": THIRD, "StudyTime": "235959"},
@@ -189,6 +185,7 @@ def test_a_patient_of_the_same_name_is_not_found_in_a_real_archive(
         ({"PatientID": "BODY-1\\BODY-2"}, "wildcards"),
         ({"PatientID": ""}, "no patient ID"),
         ({"StudyDate": ""}, "no study date"),
+        ({"PatientBirthDate": "", "IssuerOfPatientID": ""}, "matched safely"),
     ],
 )
 def test_an_archive_is_not_asked_for_anybody(settings, first, present, tmp_path, said, reason):
@@ -201,6 +198,17 @@ def test_an_archive_is_not_asked_for_anybody(settings, first, present, tmp_path,
         earlier, _ = look(asked, (tmp_path / "image.dcm",), tmp_path / "priors")
     assert earlier.results == ()
     assert reason in earlier.problems[0]
+
+
+def test_a_number_alone_makes_no_patient(settings, first, present, tmp_path):
+    """It may be UNKNOWN, or of two hospitals."""
+    unsure = changed(first, tmp_path / "unsure", PatientBirthDate="")
+    with archive(holds=datasets(unsure)) as generous:
+        asked = asking(settings, generous.ae_title, generous.port)
+        earlier, _ = look(asked, present, tmp_path / "priors")
+    assert (earlier.results, earlier.problems) == ((), (UNSAFE,))
+    files = [*unsure.files, *present]
+    assert earlier_among(files, spots.NAME, present[0]) == earlier
 
 
 def test_an_id_of_two_issuers_is_nobodys(settings, first, second, present, tmp_path):
@@ -232,7 +240,8 @@ def test_a_result_whose_images_are_gone_is_told_of(settings, first, present, tmp
         earlier, _ = look(asked, present, tmp_path / "priors")
     assert earlier.results == ()
     assert earlier.problems == (
-        "One earlier result could not be compared: its images are not all in the archive.",
+        "One earlier result could not be compared: its images are not all in the archive, or not "
+        "surely of this patient.",
     )
 
 
@@ -258,7 +267,7 @@ def test_an_archive_that_fails_is_not_an_archive_without_results(
     settings, first, present, tmp_path, script, said
 ):
     with archive(holds=datasets(first), **script) as broken:
-        one = asking(settings, broken.ae_title, broken.port, timeout_s=1.0)
+        one = asking(settings, broken.ae_title, broken.port, timeout_s=0.5)
         earlier, _ = look(one, present, tmp_path / "priors")
     assert earlier.results == ()
     assert said in earlier.problems[0]
@@ -307,6 +316,7 @@ def test_a_folder_serves_without_an_archive(first, second, present, tmp_path):
     partly = earlier_among(first.files[1:], spots.NAME, present[0])
     assert partly.results == ()
     assert "images are not there" in partly.problems[0]
+    assert earlier_among([*second.files, *present], spots.NAME, first.images[0]) == Earlier()
 
 
 def test_radnode_run_compares_with_a_folder(first, present, tmp_path):
@@ -343,7 +353,7 @@ def test_a_damaged_result_fails_no_job(settings, first, second, present, tmp_pat
         asked = asking(settings, mixed.ae_title, mixed.port)
         earlier, priors = look(asked, present, tmp_path / "priors")
     assert [f"{one.acquired:%Y%m%d}" for one in priors] == [FIRST]
-    assert earlier.problems == ("An earlier result is damaged.",)
+    assert earlier.problems == ("One earlier result could not be compared: it is damaged.",)
 
 
 @pytest.mark.parametrize("odd", ["x" * 70, "a\nb", "\u00c4-1", "\u5c71-1", " 7 ", "-0012"])
@@ -372,7 +382,8 @@ def test_nobody_is_asked_without_a_route_that_says_so(pacs, present, tmp_path):
     quiet = pacs.model_copy(
         update={"routes": (pacs.routes[0].model_copy(update={"priors_from": None}),)}
     )
-    with looked_up(quiet, job(), present, tmp_path / "priors", lambda: None) as earlier:
+    folder = tmp_path / "priors"
+    with looked_up(quiet, lease(), present, (), folder=folder, tick=lambda: None) as earlier:
         assert earlier is None
 
 

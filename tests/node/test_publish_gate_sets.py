@@ -50,7 +50,9 @@ def one_nodule() -> Result:
 def result_of(source, result, folder, **changes):
     earlier = encode(source, result, made.work(uid_parts=("earlier",), roles=EVERYTHING, **changes))
     superseded = {str(one.role): one.dataset for one in earlier}
-    work = made.work(roles=EVERYTHING, superseded=superseded, **changes)
+    work = made.work(
+        roles=EVERYTHING, superseded=superseded, rejected=tuple(superseded.values()), **changes
+    )
     objects = read_back(encode(source, result, work), folder)
     return objects, source.instances, tuple(superseded.values())
 

@@ -29,7 +29,8 @@ class Archive:
 
     Attributes:
         holds: Objects with pixel data; C-GET sends all of the series that was asked for.
-        find: ``ok``, ``refuse``, ``nonsense`` or ``stall``.
+        find: ``ok``, ``refuse``, ``nonsense``, ``stall``, ``flood`` (answers without end) or
+            ``long`` (one that is).
         get: ``ok``, ``refuse``, ``fail`` (each sub-operation), ``forget``, ``cut`` or ``stall``.
     """
 
@@ -47,6 +48,13 @@ class Archive:
             self._closing.wait()
         if self.find == "refuse":
             yield 0xA900, None
+            return
+        if self.find in ("flood", "long"):
+            answer = Dataset()
+            answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
+            answer.PatientComments = "x" * (100_000 if self.find == "long" else 50_000)
+            while not self._closing.is_set() and event.assoc.is_established:
+                yield 0xFF00, answer
             return
         if self.find == "nonsense":
             event.assoc.abort()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from node.encode.overlays import Color
-    from node.encode.views import Lead, Strip, View
+    from node.encode.draw.overlays import Color
+    from node.encode.draw.views import Lead, Strip, View
     from pipelines.contract import Region
 
 Box = tuple[float, float, float, float]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from node.encode import window
-from node.encode.images import image
+from node.encode.draw import window
+from node.encode.multiframe.images import image
 from pipelines.contract import Images, Volume, Waveform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from node.encode.images import Image
-    from node.encode.overlays import Color, Overlay
+    from node.encode.draw.overlays import Color, Overlay
+    from node.encode.multiframe.images import Image
     from node.load.source import Source
     from pipelines.contract import MultiplexGroup, Region, Result
 

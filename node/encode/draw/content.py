@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from node.encode.overlays import overlays
-from node.encode.views import strip, views
+from node.encode.draw.overlays import overlays
+from node.encode.draw.views import strip, views
 from sr_templates import context
 from sr_templates.could_not_look import NOT_ANALYSED
 from sr_templates.quantities import in_words
 
 if TYPE_CHECKING:
-    from node.encode.overlays import Color, Overlay
-    from node.encode.views import Strip, View
+    from node.encode.draw.overlays import Color, Overlay
+    from node.encode.draw.views import Strip, View
     from node.encode.work import Work
     from node.load.source import Source
     from pipelines.contract import Result

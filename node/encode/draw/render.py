@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_pdf import PdfPages
 
-from node.encode.page import DARK, LIGHT, Page, clipped, settings, width, wrapped
+from node.encode.draw.page import DARK, LIGHT, Page, clipped, settings, width, wrapped
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from node.encode.content import Content, Statement
-    from node.encode.page import Box
-    from node.encode.views import Strip, View
+    from node.encode.draw.content import Content, Statement
+    from node.encode.draw.page import Box
+    from node.encode.draw.views import Strip, View
     from sr_templates.quantities import Quantity
 
 _PICTURE = (1024.0, 1024.0)

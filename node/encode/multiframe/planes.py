@@ -14,7 +14,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.valuerep import DS
 
-from node.encode.images import image
+from node.encode.multiframe.images import image
 from pipelines.contract import Images, Volume
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydicom.multival import MultiValue
 
 if TYPE_CHECKING:
-    from node.encode.images import Image
+    from node.encode.multiframe.images import Image
 
 _SAMPLES = 500_000
 """Enough values to find a percentile in; a series has a hundred million."""

@@ -18,14 +18,14 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from node.encode import planes
-from node.encode.images import image
+from node.encode.multiframe import planes
+from node.encode.multiframe.images import image
 from sr_templates import codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from node.encode.images import Image
+    from node.encode.multiframe.images import Image
     from node.load.source import Source
     from pipelines.contract import Code
 
