@@ -276,13 +276,16 @@ def _drop(association: Association) -> None:
     """End the association without asking the peer, which may have stopped reading.
 
     ``Association.abort`` would wait for a thread that may be blocked in ``socket.send``;
-    shutting the socket down wakes it.
+    shutting the socket down wakes it. Only closing it tells a peer that still sends.
     """
     transport = association.dul.socket
-    if transport is not None and transport.socket is not None:
+    connection = None if transport is None else transport.socket
+    if connection is not None:
         with suppress(OSError):  # the peer was faster
-            transport.socket.shutdown(socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_RDWR)
     association.kill()
+    if connection is not None:
+        connection.close()
 
 
 def _address(settings: Settings, destination: DimseDestination) -> str:

@@ -9,7 +9,8 @@ import highdicom as hd
 import numpy as np
 import pytest
 import SimpleITK
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
+from pydicom.config import IGNORE
 
 from node.domain import Role
 from node.encode.objects import encode
@@ -141,6 +142,26 @@ def test_a_segmentation_of_other_images_is_not_read(tmp_path):
     segmentation, _ = stored(made.classic(), outlined(), tmp_path)
     with pytest.raises(CouldNotLook, match="other images"):
         read_lesions(segmentation, made.classic("sagittal"), {})
+
+
+@pytest.mark.parametrize(
+    ("stored_uids", "kept"),
+    [
+        (("DOE^JOHN 1970", MASS_UID), ["", MASS_UID]),
+        ((MASS_UID, MASS_UID), ["", ""]),
+        (("", MASS_UID), ["", MASS_UID]),
+    ],
+    ids=["no UID", "one for two", "none"],
+)
+def test_a_tracking_uid_that_this_result_could_not_bear_is_not_taken_over(
+    stored_uids, kept, tmp_path
+):
+    source = made.classic()
+    segmentation, _ = stored(source, outlined(), tmp_path)
+    for segment, uid in zip(segmentation.SegmentSequence, stored_uids, strict=True):
+        segment.add(DataElement("TrackingUID", "UI", uid, validation_mode=IGNORE))
+    lesions = read_lesions(segmentation, source, {})
+    assert [one.tracking_uid for one in lesions] == kept
 
 
 def test_a_fractional_segmentation_is_not_read(tmp_path):

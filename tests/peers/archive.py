@@ -9,6 +9,7 @@ import threading
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
+from socketserver import BaseServer
 from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset
@@ -18,6 +19,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
 )
+from pynetdicom.transport import ThreadedAssociationServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +54,7 @@ class Archive:
         if self.find in ("flood", "long"):
             answer = Dataset()
             answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
-            answer.PatientComments = "x" * (100_000 if self.find == "long" else 50_000)
+            answer.TextValue = "x" * (100_000 if self.find == "long" else 50_000)
             while not self._closing.is_set() and event.assoc.is_established:
                 yield 0xFF00, answer
             return
@@ -110,14 +112,17 @@ def archive(**script: Any) -> Iterator[Archive]:
         application.add_supported_context(
             sop_class, ExplicitVRLittleEndian, scu_role=True, scp_role=True
         )
-    server: Any = application.start_server(
+    server: Any = application.make_server(
         ("127.0.0.1", 0),
-        block=False,
+        server_class=ThreadedAssociationServer,
         evt_handlers=[(evt.EVT_C_FIND, peer.on_find), (evt.EVT_C_GET, peer.on_get)],
     )
     peer.port = server.server_address[1]
+    # By default it looks twice a second whether it shall end.
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield peer
     finally:
         peer._closing.set()
-        server.shutdown()
+        BaseServer.shutdown(server)  # pynetdicom's own expects a server that it has started
+        server.server_close()

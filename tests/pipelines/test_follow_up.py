@@ -13,7 +13,7 @@ import pytest
 from pipelines import codes
 from pipelines.contract import Finding, Measurement, Presence, Result, Segment, Volume
 from pipelines.follow_up import NO_PRIOR, Lesion, Prior, follow_up
-from pipelines.registration import align
+from pipelines.registration import Alignment, align
 from sr_templates.code_table import problem_with
 from tests.peers.body_phantom import Lesion as Ball
 from tests.peers.body_phantom import Pose, axial_grid, body
@@ -183,6 +183,19 @@ def test_a_lesion_that_comes_back_is_known_from_the_study_before():
     compared = follow_up(now, result_of(now, masks), [first, between], THIRD)
     assert tracked(compared)["Nodule 1"] == f"{FIRST}/Nodule 2"
     assert not [one for one in compared.findings if one.presence is Presence.ABSENT]
+
+
+def test_lesions_without_a_tracking_uid_are_not_taken_for_one(monkeypatch):
+    """One that is seen in the later study tells nothing of another in the one before it."""
+    monkeypatch.setattr("pipelines.follow_up.align", lambda *_: Alignment(np.eye(4), 1.0, 1.0))
+    volume, masks = study(SECOND)
+    found = result_of(volume, masks)
+    unnamed = [replace(lesion_of(volume, one, ""), tracking_uid="") for one in found.segments]
+    priors = [Prior(FIRST, volume, tuple(unnamed[1:])), Prior(SECOND, volume, (unnamed[0],))]
+    compared = follow_up(volume, found, priors, THIRD)
+    assert set(tracked(compared).values()) == {""}
+    assert all(codes.PRIOR_VOLUME in measured(one) for one in compared.findings)
+    assert not any("new" in note for note in compared.notes)
 
 
 def test_two_lesions_side_by_side_are_not_mixed_up():
