@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import math
 import pstats
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.sr_templates import made
 def objects_of(segments, folder):
     """Return a segmentation and a report of as many segments, each of one voxel."""
     source = made.classic()
-    masks = np.eye(segments, np.prod(made.SHAPE), dtype=bool).reshape(-1, *made.SHAPE)
+    masks = np.eye(segments, math.prod(made.SHAPE), dtype=bool).reshape(-1, *made.SHAPE)
     found = tuple(
         Segment(f"Spot {number}", MORPHOLOGICALLY_ABNORMAL, NODULE, mask)
         for number, mask in enumerate(masks, start=1)
@@ -49,7 +50,7 @@ def test_the_gate_takes_no_longer_for_the_last_segments_than_for_the_first(tmp_p
 
 def test_the_gate_ticks_between_objects(tmp_path):
     objects, sources = objects_of(2, tmp_path / "result")
-    ticks = []
+    ticks: list[None] = []
     verify(objects, sources, tick=lambda: ticks.append(None))
     assert len(ticks) > len(objects)
 
