@@ -58,7 +58,18 @@ def close_association(db: Connection, association_id: str) -> None:
 
 
 def close_associations_of(db: Connection, listener: str) -> None:
-    """Forget the associations of a listener that has just started, or ends."""
+    """Forget the associations of a listener that has just started, or ends.
+
+    Their senders come back: what they were sending has its whole quiet time before it again.
+    """
+    theirs = select(association.c.id).where(association.c.listener == listener)
+    for fed, uid in ((series, "series_uid"), (study, "study_uid")):
+        sent = select(instance.c[uid]).where(instance.c.association_id.in_(theirs))
+        db.execute(
+            update(fed)
+            .where(fed.c.state == StudyState.RECEIVING, fed.c[uid].in_(sent))
+            .values(last_instance_at=database_now())
+        )
     db.execute(delete(association).where(association.c.listener == listener))
 
 

@@ -294,6 +294,19 @@ def test_a_listener_that_starts_again_forgets_its_own_associations_only(ledger: 
     assert [one.series_uid for one in complete(ledger)[0]] == [uid("listen-1")]
 
 
+def test_what_a_dead_listener_was_taking_has_its_whole_quiet_time_again(ledger: Ledger) -> None:
+    """Or a scanner that comes back after the restart finds its series closed without the rest."""
+    open_association(ledger)
+    record(ledger, association_id="open")
+    record(ledger, 2, series_uid=uid("series", 2), study_uid=uid("study", 2))
+    with ledger.write() as db:
+        let_time_pass(db, 120.0)
+        studies.close_associations_of(db, "listen-1")
+    done, whole = complete(ledger, A_MINUTE, A_MINUTE)
+    assert [one.series_uid for one in done] == [uid("series", 2)]
+    assert whole == (uid("study", 2),)
+
+
 # --- a clock that is set back ----------------------------------------------------------------
 
 
