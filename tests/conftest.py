@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from playwright.sync_api import BrowserContext
+
     from tests.peers.orthanc import Orthanc
     from tests.peers.postgres import Postgres
     from tests.peers.valkey import Broker
@@ -109,6 +111,15 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[BrowserContext]:
+    """Chromium, empty at first; its tabs share a cache. Playwright runs once in a process."""
+    from tests.peers.chromium import chromium
+
+    with chromium() as context:
+        yield context
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pydicom import dcmread
 
 from tests.browser import study
 from tests.browser.viewer import Viewer, open_study
-from tests.peers.chromium import chromium
 from tests.peers.ohif import ohif
 from tests.peers.orthanc import orthanc
 
@@ -18,13 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import BrowserContext
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[BrowserContext]:
-    """Chromium, empty at first; its tabs share a cache."""
-    with chromium() as context:
-        yield context
 
 
 @pytest.fixture(scope="session")

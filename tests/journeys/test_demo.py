@@ -19,7 +19,6 @@ from pipelines.contract import Segment
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 from tests.browser.viewer import open_study
 from tests.peers import REPOSITORY, dcmtk
-from tests.peers.chromium import chromium
 from tests.peers.head_phantom import head_phantom, to_mr_series
 from tests.peers.ohif import ohif
 from tests.peers.orthanc import orthanc
@@ -28,6 +27,7 @@ from tests.peers.validators import complaints_about
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from playwright.sync_api import BrowserContext
     from pydicom import Dataset
 
 pytestmark = pytest.mark.slow
@@ -97,15 +97,11 @@ def test_orthanc_stores_every_object(objects: tuple[Path, ...], tmp_path: Path):
 
 
 def test_ohif_shows_the_overlay_the_annotations_and_the_report(
-    objects: tuple[Path, ...], tmp_path: Path
+    objects: tuple[Path, ...], browser: BrowserContext, tmp_path: Path
 ):
     voxels, truth, grid = head_phantom()
     head = to_mr_series(voxels, grid)
-    with (
-        orthanc(tmp_path, dicom_web=True) as pacs,
-        ohif(pacs.http_port) as url,
-        chromium() as browser,
-    ):
+    with orthanc(tmp_path, dicom_web=True) as pacs, ohif(pacs.http_port) as url:
         for instance in head:
             pacs.store(as_file(instance))
         for path in objects:
