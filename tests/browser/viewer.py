@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from playwright import sync_api
 
 from node.encode.identity import SERIES_NUMBER_OFFSET
 from tests.peers import REPOSITORY, wait_until
@@ -23,9 +24,22 @@ if TYPE_CHECKING:
 
 SCREENSHOTS = REPOSITORY / "build" / "browser"
 PATIENCE_S = 60.0
+OPENING_S = 20.0
 
 _VIEWPORT = """services.cornerstoneViewportService.getCornerstoneViewport(
   services.viewportGridService.getState().activeViewportId
+)"""
+_SHOWS = """number => {
+  const {viewports, activeViewportId} = services.viewportGridService.getState();
+  return viewports.get(activeViewportId).displaySetInstanceUIDs.some(
+    uid => services.displaySetService.getDisplaySetByUID(uid)?.SeriesNumber == number
+  );
+}"""
+_SWATCHES = """() => Object.fromEntries(
+  [...document.querySelectorAll('[data-cy="data-row"]')].map(row => [
+    row.querySelector('[data-cy="data-row-title"]').innerText,
+    getComputedStyle(row.querySelector('[data-cy="data-row-colorhex"]')).backgroundColor,
+  ])
 )"""
 _CANVAS = "viewport.getCanvas().toDataURL('image/png')"
 _TO_WORLD = "given.map(point => Array.from(viewport.canvasToWorld(point)))"
@@ -87,8 +101,19 @@ class Viewer:
     complaints: list[str] = field(default_factory=list)
 
     def open_series(self, role: Role) -> None:
-        """Double-click on a result in the list of series."""
-        self.page.locator(f'[data-series="{SERIES_NUMBER_OFFSET[role] + 1}"]').dblclick()
+        """Double-click on a result in the list of series, again if the list swallowed it."""
+        number = SERIES_NUMBER_OFFSET[role] + 1
+        listed = self.page.locator(f'[data-series="{number}"]')
+
+        def opened() -> bool:
+            listed.dblclick()
+            try:
+                self.page.wait_for_function(_SHOWS, arg=number, timeout=1000 * OPENING_S)
+            except sync_api.TimeoutError:
+                return False
+            return True
+
+        wait_until(opened, timeout_s=PATIENCE_S, what=f"The opening of series {number}")
 
     def accept_segmentation(self) -> None:
         """Answer Yes to "Do you want to open this Segmentation?", and open its panel."""
@@ -121,14 +146,13 @@ class Viewer:
 
     def swatches(self) -> dict[str, tuple[int, ...]]:
         """Return label -> sRGB, as the segmentation panel lists them."""
-        listed = {}
-        for row in self.rows.all():
-            style = row.locator('[data-cy="data-row-colorhex"]').evaluate(
-                "swatch => getComputedStyle(swatch).backgroundColor"
-            )
-            color = tuple(int(part) for part in style.strip("rgb()").split(","))
-            listed[row.locator('[data-cy="data-row-title"]').inner_text()] = color
-        return listed
+        # A row that is being drawn anew has no style for a moment.
+        self.page.wait_for_function(f"Object.values(({_SWATCHES})()).every(Boolean)")
+        listed: dict[str, str] = self.page.evaluate(_SWATCHES)
+        return {
+            label: tuple(int(part) for part in style.strip("rgb()").split(","))
+            for label, style in listed.items()
+        }
 
     def outlines(self) -> list[npt.NDArray[np.float64]]:
         """Return the points of every closed or open line of the annotations, in the patient."""
