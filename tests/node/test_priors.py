@@ -356,7 +356,7 @@ def test_a_damaged_result_fails_no_job(settings, first, second, present, tmp_pat
 
 def test_what_no_result_may_say_is_not_taken_over_from_an_earlier_one(first, present, tmp_path):
     """Here an outline of something that no code table knows, and that would be said to be gone."""
-    odd = changed(first, tmp_path / "odd")
+    odd = changed(first, tmp_path / "broken")
     segmentation = dcmread(odd.results["seg"])
     for segment in segmentation.SegmentSequence:
         segment.SegmentedPropertyTypeCodeSequence[0].CodeMeaning = "Made up"
