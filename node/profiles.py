@@ -18,9 +18,12 @@ from node.domain import Role
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+LABEL_MAP_SEGMENTATION_STORAGE: Final = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""PS3.6 table A-1; not in pydicom 3.0."""
+
 SOP_CLASSES: Final = {
     Role.SEG: UID("1.2.840.10008.5.1.4.1.1.66.4"),
-    Role.LABELMAP: UID("1.2.840.10008.5.1.4.1.1.66.7"),
+    Role.LABELMAP: LABEL_MAP_SEGMENTATION_STORAGE,
     Role.LABELMAP_SR: UID("1.2.840.10008.5.1.4.1.1.88.34"),
     Role.SR: UID("1.2.840.10008.5.1.4.1.1.88.34"),
     Role.COMPREHENSIVE_SR: UID("1.2.840.10008.5.1.4.1.1.88.33"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.uid import UID, SegmentationStorage
+from pydicom.uid import SegmentationStorage
 
 from node.domain import Role
 from node.encode import identity
@@ -26,6 +26,7 @@ from node.encode.multiframe import bits, planes
 from node.encode.multiframe.frames import Frame, set_frames
 from node.encode.multiframe.segments import describe
 from node.errors import GateClosed
+from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 from pipelines.contract import Volume, Waveform
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from node.encode.work import Work
     from node.load.source import Source
     from pipelines.contract import Finding, Segment
-
-LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
-"""PS3.6 table A-1; not in pydicom 3.0."""
 
 DENSE_FRAMES = 4000
 

@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from node.encode.identity import MANUFACTURER
-from node.encode.segmentation import LABEL_MAP_SEGMENTATION_STORAGE
+from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 from sr_templates import codes
 from sr_templates.tree import children_named, code_of, is_named, walk
 
