@@ -36,7 +36,7 @@ from node.gate.pictures import pdf_problems, picture_problems
 from node.gate.report import report_problems
 from node.gate.segmentation import outlines_of, segmentation_problems
 from node.gate.selection import is_rejection_note, presentation_problems, selection_problems
-from node.gate.voxels import LABEL_MAP_SEGMENTATION
+from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _SEGMENTATIONS = {
     str(SegmentationStorage): "The segmentation",
-    LABEL_MAP_SEGMENTATION: "The label map",
+    LABEL_MAP_SEGMENTATION_STORAGE: "The label map",
 }
 
 _SELECTIONS = (GrayscaleSoftcopyPresentationStateStorage, KeyObjectSelectionDocumentStorage)

@@ -16,6 +16,7 @@ from pydicom.uid import (
 
 from node.domain import Role
 from node.encode import identity
+from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 from pipelines.contract import Presence, Waveform
 from sr_templates import codes, context, items, places
 from sr_templates.report import Subject
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
     from node.load.source import Source
     from pipelines.contract import Code, Result
 
-_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 _IMAGES = frozenset(
     map(
         str,
         (
             SegmentationStorage,
-            _LABEL_MAP_SEGMENTATION,
+            LABEL_MAP_SEGMENTATION_STORAGE,
             ParametricMapStorage,
             SecondaryCaptureImageStorage,
             MultiFrameTrueColorSecondaryCaptureImageStorage,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from node.gate.frames import Frame, frames_of
 from node.gate.grid import grid_problems
 from node.gate.voxels import (
-    LABEL_MAP_SEGMENTATION,
     bits_of_a_voxel,
     holds_all_voxels,
     is_all_or_nothing,
     voxel_counts,
     voxel_ml,
 )
+from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ class Outlines:
     @property
     def is_label_map(self) -> bool:
         """Whether its pixels are segment numbers, instead of frames of their own a segment."""
-        return bool(self.dataset.SOPClassUID == LABEL_MAP_SEGMENTATION)
+        return bool(self.dataset.SOPClassUID == LABEL_MAP_SEGMENTATION_STORAGE)
 
     @cached_property
     def segments(self) -> dict[int, Dataset]:

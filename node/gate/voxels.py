@@ -10,6 +10,7 @@ from pydicom.pixels.utils import iter_pixels
 
 from node.gate.frames import macro
 from node.malformed import MALFORMED
+from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 ML_PER_UNIT = {"mL": 1.0, "ml": 1.0, "cm3": 1.0, "mm3": 0.001, "L": 1000.0, "dm3": 1000.0}
 """UCUM units in which a result may state a volume."""
-
-LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
-"""Label Map Segmentation Storage; younger than pydicom's list of names."""
 
 
 _BITS_OF_A_VOXEL = {("BINARY", None): 1, ("FRACTIONAL", "OCCUPANCY"): 8}
@@ -35,7 +33,7 @@ def voxel_counts(segmentation: Dataset, frames: Sequence[Frame]) -> dict[int, in
     A label map's background is number 0. Empty where the pixel data cannot be read, or are not
     as long as the frames need.
     """
-    if segmentation.SOPClassUID == LABEL_MAP_SEGMENTATION:
+    if segmentation.SOPClassUID == LABEL_MAP_SEGMENTATION_STORAGE:
         return _labels(segmentation)
     if not holds_all_voxels(segmentation, len(frames)):
         return {}
