@@ -58,7 +58,7 @@ $(READY): pyproject.toml requirements.lock
 	fi; \
 	echo 'Installing what radnode needs into .venv; the first time, this downloads for some minutes.'; \
 	$(BIN)/python -m pip install -q -c requirements.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch; \
-	$(BIN)/python -m pip install -q -c requirements.lock -e '.[models,demo,dev]'; \
+	$(BIN)/python -m pip install -q -c requirements.lock -e '.[models,train,demo,dev]'; \
 	touch $@
 
 # Servers and tools of other makers. Where they are missing and cannot be installed, the tests

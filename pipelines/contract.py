@@ -8,157 +8,56 @@ here is not published, and its job fails with the reasons.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import prod
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
+from pipelines.study import (
+    Channel,
+    Code,
+    Grid,
+    Images,
+    MultiplexGroup,
+    Study,
+    Volume,
+    Waveform,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "AnyPipeline",
+    "Channel",
+    "Chart",
+    "Code",
+    "CouldNotLook",
+    "Curve",
+    "DerivedImages",
+    "Finding",
+    "Graphic",
+    "Grid",
+    "Images",
+    "Measurement",
+    "Model",
+    "MultiplexGroup",
+    "ParametricMap",
+    "Patterns",
+    "Pipeline",
+    "Presence",
+    "Region",
+    "Result",
+    "Segment",
+    "Study",
+    "StudyPipeline",
+    "Volume",
+    "Waveform",
+    "WaveformSpan",
+]
 
 Patterns = Mapping[str, str | tuple[str, ...]]
 """DICOM keyword -> pattern, or alternatives of which one must match."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """A coded concept (PS3.3 section 8): value, scheme designator and meaning.
-
-    With the meaning of PS3.16 or of ``codes.OUTSIDE_PS3_16``, unless the scheme is private
-    (``99...``). None is empty or has a backslash or control character; a scheme has at most 16
-    characters, a meaning 64.
-    """
-
-    value: str
-    scheme: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A regular grid in the patient coordinate system (LPS, millimetres; PS3.3 C.7.6.2.1.1).
-
-    Attributes:
-        shape: Number of (slices, rows, columns).
-        origin_mm: Position (x, y, z) of the centre of voxel [0, 0, 0].
-        axes: Unit vectors (x, y, z) along which the (slice, row, column) index grows.
-        spacing_mm: Distance between voxel centres along (slice, row, column).
-    """
-
-    shape: tuple[int, int, int]
-    origin_mm: tuple[float, float, float]
-    axes: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
-    spacing_mm: tuple[float, float, float]
-
-    @property
-    def affine(self) -> npt.NDArray[np.float64]:
-        """4x4 matrix from (slice, row, column, 1) to (x, y, z, 1) in millimetres."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = np.array(self.axes).T * np.array(self.spacing_mm)
-        matrix[:3, 3] = self.origin_mm
-        return matrix
-
-    @property
-    def voxel_volume_ml(self) -> float:
-        """Volume of one voxel in millilitres."""
-        return prod(self.spacing_mm) / 1000.0
-
-
-@dataclass(frozen=True)
-class Volume:
-    """One image series on a regular grid; of sheared slices, moved onto it.
-
-    Attributes:
-        voxels: float32, shape ``grid.shape``, after the modality's rescale (HU for CT).
-        grid: Where the voxels are in the patient.
-        attributes: Technical attributes of the series by DICOM keyword, as text (multiple
-            values joined with a backslash). Never anything that identifies a patient.
-    """
-
-    voxels: npt.NDArray[np.float32]
-    grid: Grid
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Number of (slices, rows, columns): the shape of a mask on this volume."""
-        return self.grid.shape
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Distance between voxel centres along (slice, row, column)."""
-        return self.grid.spacing_mm
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images that make no volume: a radiograph, or the frames of an ultrasound clip.
-
-    Attributes:
-        frames: float32, shape (frames, rows, columns), after the modality's rescale, higher is
-            brighter; for colour uint8 RGB, shape (frames, rows, columns, 3).
-        spacing_mm: Distance between pixel centres along (row, column) index, for a radiograph
-            that was not calibrated that at the detector; None where there is none.
-        times_s: Of each frame, from the first; empty where the object does not tell.
-        attributes: As in ``Volume``.
-    """
-
-    frames: npt.NDArray[np.float32] | npt.NDArray[np.uint8]
-    spacing_mm: tuple[float, float] | None = None
-    times_s: tuple[float, ...] = ()
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Number of (frames, rows, columns): the shape of a mask on these images."""
-        frames, rows, columns = self.frames.shape[:3]
-        return (frames, rows, columns)
-
-
-@dataclass(frozen=True)
-class Channel:
-    """One channel of a waveform: its coded source (a lead, for an ECG) and its UCUM unit."""
-
-    source: Code
-    label: str
-    unit: str
-
-
-@dataclass(frozen=True)
-class MultiplexGroup:
-    """Channels sampled together (PS3.3 C.10.9).
-
-    Attributes:
-        number: 1-based item number in the Waveform Sequence, as SRs refer to it.
-        sampling_hz: Samples per second of each channel.
-        channels: In the object's order; channel ``n`` of an SR reference is ``channels[n - 1]``.
-        samples: float32, shape (channels, samples), in each channel's unit: baseline,
-            sensitivity and correction factor applied; NaN where the object says padding.
-        original: False for derived groups such as a median beat.
-    """
-
-    number: int
-    sampling_hz: float
-    channels: tuple[Channel, ...]
-    samples: npt.NDArray[np.float32]
-    original: bool = True
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the recording in seconds."""
-        return float(self.samples.shape[1]) / self.sampling_hz
-
-
-@dataclass(frozen=True)
-class Waveform:
-    """One waveform instance: its multiplex groups, and technical attributes as in ``Volume``."""
-
-    groups: tuple[MultiplexGroup, ...]
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-
-Study = Volume | Images | Waveform
-"""What a pipeline may be given."""
 
 
 class Presence(enum.Enum):
@@ -312,6 +211,51 @@ class ParametricMap:
 
 
 @dataclass(frozen=True)
+class DerivedImages:
+    """Images made of the study's own: the same slices, other grey values. A series of their own.
+
+    Attributes:
+        label: As of a segment; becomes the series description. Unique among derived images.
+        derivation: How they were made, as a viewer and an archive understand it (CID 7203).
+        description: The same in words, with the parameters that matter.
+        values: float32, finite, shape of the volume's grid or of the images, in their unit.
+    """
+
+    label: str
+    derivation: Code
+    description: str
+    values: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a chart: float arrays of equal length; NaN in ``y`` leaves a gap."""
+
+    label: str
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves for the summary picture and the PDF, such as a volume over the cardiac cycle.
+
+    Attributes:
+        title: As of a segment.
+        x_title: Name of the quantity along x, with its unit.
+        y_title: Ditto along y.
+        curves: At least one.
+        marks: What is to be seen where: (x, words), drawn as upright lines.
+    """
+
+    title: str
+    x_title: str
+    y_title: str
+    curves: tuple[Curve, ...]
+    marks: tuple[tuple[float, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Result:
     """What a pipeline found. Empty findings mean: looked, found nothing.
 
@@ -321,12 +265,16 @@ class Result:
         notes: Sentences for the reader: limits, quality remarks. None empty; no control
             characters but line breaks and tabs.
         maps: Each becomes a parametric map, for destinations that ask for them.
+        images: Each becomes a series of images, for destinations that ask for them.
+        charts: Drawn in the summary picture and the PDF.
     """
 
     findings: tuple[Finding, ...] = ()
     segments: tuple[Segment, ...] = ()
     notes: tuple[str, ...] = ()
     maps: tuple[ParametricMap, ...] = ()
+    images: tuple[DerivedImages, ...] = ()
+    charts: tuple[Chart, ...] = ()
 
 
 class CouldNotLook(Exception):
@@ -361,33 +309,56 @@ class Model:
     citation: str = ""
 
 
-@runtime_checkable
-class Pipeline(Protocol):
-    """One clinical question. Import must be cheap: load networks in ``warm_up``, not above.
+class Described(Protocol):
+    """What every pipeline says of itself, in attributes of its class or of its object.
 
-    Attributes:
-        name: As in routes and on the command line.
-        version: Of this pipeline's code; a new one means new results.
-        title: What the reader sees as series description, at most 64 characters.
-        input: DICOM keyword -> pattern (or alternatives) that one series must match;
-            ``*`` and ``?`` only, a leading ``!`` for "none of its values".
-        report: Name of the report in ``sr_templates``: ``measurement_report`` or ``ecg_report``.
-        model: The algorithm behind it.
-        parameters: What else changes the result, as text.
-        deadline_s: After this long the inference process is killed.
+    A pipeline may also have ``priority``, ``"stat"`` where its jobs and results go before others'
+    whatever the route says.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[str]
-    title: ClassVar[str]
-    input: ClassVar[Patterns]
-    report: ClassVar[str]
-    model: ClassVar[Model]
-    parameters: ClassVar[Mapping[str, str]]
-    deadline_s: ClassVar[float]
+    @property
+    def name(self) -> str:
+        """As in routes and on the command line."""
+
+    @property
+    def version(self) -> str:
+        """Of this pipeline's code; a new one means new results."""
+
+    @property
+    def title(self) -> str:
+        """What the reader sees as series description, at most 64 characters."""
+
+    @property
+    def report(self) -> str:
+        """Name of the report in ``sr_templates``, such as ``measurement_report``."""
+
+    @property
+    def model(self) -> Model:
+        """The algorithm behind it."""
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """What else changes the result, as text."""
+
+    @property
+    def deadline_s(self) -> float:
+        """After this long the inference process is killed."""
 
     def warm_up(self) -> None:
         """Load the networks, verified by digest. Called once per process before ``run``."""
+
+
+@runtime_checkable
+class Pipeline(Described, Protocol):
+    """One clinical question to one series. Import must be cheap: networks load in ``warm_up``."""
+
+    @property
+    def input(self) -> Patterns:
+        """What the series must match.
+
+        DICOM keyword -> pattern (or alternatives); ``*`` and ``?`` only, a leading ``!`` for
+        "none of its values".
+        """
 
     def run(self, study: Study, /) -> Result:
         """Judge one series.
@@ -395,3 +366,26 @@ class Pipeline(Protocol):
         Raises:
             CouldNotLook: The input is not one this model can judge.
         """
+
+
+@runtime_checkable
+class StudyPipeline(Described, Protocol):
+    """One clinical question to several series of a study, such as T1, T2 and FLAIR."""
+
+    @property
+    def inputs(self) -> Mapping[str, Patterns]:
+        """Name -> what the series must match, as ``Pipeline.input``.
+
+        Segments, maps, regions and images of the result lie on the first one.
+        """
+
+    @property
+    def run(self) -> Callable[..., Result]:
+        """Judge the series, each given by its name: ``run(self, *, t1: Volume, flair: Volume)``.
+
+        Raises:
+            CouldNotLook: An input is not one this model can judge.
+        """
+
+
+AnyPipeline = Pipeline | StudyPipeline
