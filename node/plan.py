@@ -1,44 +1,36 @@
-"""Plan: a completed series and the routes that take it become jobs, with their bells."""
+"""Plan: a completed series and the routes that take it become jobs, with their bells.
+
+``plan_study`` does the same for a completed study, where a pipeline needs several of its series.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from node import route
+from node import mode, route
 from node.crashpoint import reach
-from node.domain import CompletedSeries, PlannedJob, Priority, StoredInstance
+from node.derive import derived_job, input_digest, parameters_of, priority_of
+from node.domain import CompletedSeries, CompletedStudy, Mode, PlannedJob, Priority, StoredInstance
 from node.errors import NodeError, UnreadableSeries
 from node.load.kinds import is_judged_alone
 from node.log import get_logger, short
-from node.store import events, jobs, plans, studies
-from node.uids import derived_uuid
+from node.plan_study import plan_study
+from node.store import events, modes, plans, routing, studies
+from pipelines.registry import is_study_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from node.settings import Settings
     from node.store.ledger import Ledger
-    from pipelines.contract import Pipeline
+    from pipelines.contract import AnyPipeline
 
 log = get_logger(__name__)
 
 LOOK_AGAIN_S = 600.0
 """A series whose files cannot be read is routed again after this long: disks are mended."""
-
-
-def input_digest(instances: Sequence[StoredInstance]) -> str:
-    """Return one digest for a set of instances, whatever order they came in (hex)."""
-    lines = sorted(f"{one.sop_instance_uid} {one.digest}\n" for one in instances)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def parameters_of(pipeline: Pipeline) -> str:
-    """Return the parameters of a pipeline as one text, the same for the same parameters."""
-    return json.dumps(dict(pipeline.parameters), sort_keys=True)
 
 
 def units(instances: Sequence[StoredInstance]) -> tuple[tuple[StoredInstance, ...], ...]:
@@ -51,39 +43,21 @@ def units(instances: Sequence[StoredInstance]) -> tuple[tuple[StoredInstance, ..
 def planned_job(
     series: CompletedSeries,
     instances: Sequence[StoredInstance],
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     *,
     priority: Priority,
     send_to: tuple[str, ...],
 ) -> PlannedJob:
     """Return the job whose id the same series, pipeline and model always derive."""
-    parameters = parameters_of(pipeline)
-    digest = input_digest(instances)
     first = instances[0]
-    alone = first.sop_instance_uid if is_judged_alone(first.sop_class_uid) else ""
-    identity = derived_uuid(
-        "job",
-        series.study_uid,
-        series.series_uid,
-        digest,
-        pipeline.name,
-        pipeline.version,
-        pipeline.model.weights_sha256,
-        parameters.replace("|", "\\u007c"),
-    )
-    return PlannedJob(
-        id=identity.hex,
+    return derived_job(
+        pipeline,
         study_uid=series.study_uid,
         series_uid=series.series_uid,
-        sop_instance_uid=alone,
+        sop_instance_uid=first.sop_instance_uid if is_judged_alone(first.sop_class_uid) else "",
         revision=series.revision,
-        pipeline=pipeline.name,
-        pipeline_version=pipeline.version,
-        model_sha256=pipeline.model.weights_sha256,
-        parameters=parameters,
-        input_digest=digest,
+        digest=input_digest(instances),
         priority=priority,
-        deadline_s=pipeline.deadline_s,
         send_to=send_to,
     )
 
@@ -94,18 +68,21 @@ def jobs_for(
     instances: Sequence[StoredInstance],
     decisions: Sequence[route.Decision],
 ) -> tuple[PlannedJob, ...]:
-    """Return one job for each pipeline that some route takes, for all their destinations."""
+    """Return one job for each pipeline that some route takes, for all their destinations.
+
+    Not for pipelines that need several series: they wait for the study.
+    """
     routes = route.routes_by_name(settings)
     taken: dict[str, list[str]] = {}
     for decision in decisions:
-        if decision.taken:
+        if decision.taken and not is_study_pipeline(route.pipeline(decision.pipeline)):
             taken.setdefault(decision.pipeline, []).append(decision.route)
     return tuple(
         planned_job(
             series,
             unit,
             route.pipeline(name),
-            priority=min(Priority[routes[r].priority.upper()] for r in by),
+            priority=priority_of(route.pipeline(name), (routes[r] for r in by)),
             send_to=tuple(dict.fromkeys(d for r in by for d in routes[r].send_to)),
         )
         for name, by in taken.items()
@@ -114,20 +91,25 @@ def jobs_for(
 
 
 def run_once(settings: Settings, ledger: Ledger) -> int:
-    """Route and plan every completed series; the number of new jobs."""
+    """Route and plan every completed series and study; the number of new jobs."""
+    waiting: list[CompletedSeries | CompletedStudy] = []
     with ledger.read() as db:
-        waiting = studies.unrouted_series(db)
+        waiting += routing.unrouted_series(db)
+        waiting += routing.unrouted_studies(db)
     new = 0
-    for series in waiting:
+    for one in waiting:
         try:
-            new += _plan(settings, ledger, series)
+            if isinstance(one, CompletedStudy):
+                new += plan_study(settings, ledger, one)
+            else:
+                new += _plan(settings, ledger, one)
         except SQLAlchemyError:
             raise
         except NodeError as error:
-            _look_again(ledger, series, error)
+            _look_again(ledger, one, error)
         except Exception as error:  # one series must not keep the others from being planned
-            what = f"Planning this series failed ({type(error).__name__})."
-            _look_again(ledger, series, UnreadableSeries(what, do="Report this as a fault."))
+            what = f"Planning this series or study failed ({type(error).__name__})."
+            _look_again(ledger, one, UnreadableSeries(what, do="Report this as a fault."))
     return new
 
 
@@ -147,7 +129,10 @@ def plan_again(settings: Settings, ledger: Ledger) -> int:
             )
     with ledger.write() as db:
         for study_uid, series_uid in sorted(outdated):
-            studies.route_again(db, study_uid, series_uid)
+            if series_uid:
+                routing.route_again(db, study_uid, series_uid)
+            else:
+                routing.route_study_again(db, study_uid)
             events.record(db, "planned_again", study_uid=study_uid, detail="after an upgrade")
     return len(outdated)
 
@@ -159,12 +144,24 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
     paths = [settings.spool_folder / one.path for one in instances]
     attributes = route.attributes_of(settings, paths, calling_aes)
     decisions = route.decide(settings, attributes)
-    planned = jobs_for(settings, series, instances, decisions)
+    taken = any(decision.taken for decision in decisions)
+    with ledger.read() as db:
+        off = mode.disabled({decision.pipeline for decision in decisions}, modes.decided(db))
+    on = [decision for decision in decisions if decision.pipeline not in off]
+    planned = jobs_for(settings, series, instances, on)
     with ledger.write() as db:
-        if not studies.mark_routed(db, series):
+        if not routing.mark_routed(db, series):
             return 0  # An instance came meanwhile: the next revision is planned instead.
-        new = [job for job in planned if jobs.plan(db, job)]
-        if not planned:
+        new = [job for job in planned if plans.plan(db, job)]
+        for name in sorted(off.intersection(one.pipeline for one in decisions if one.taken)):
+            events.record(
+                db,
+                "not_planned",
+                study_uid=series.study_uid,
+                subject=name,
+                detail=mode.in_words(name, Mode.DISABLED),
+            )
+        if not taken:
             detail = "No route takes this series; 'radnode why' says why."
             if plans.planned_for(db, series.study_uid, series.series_uid):
                 detail += " An earlier revision was taken: what it said is not about all of it."
@@ -178,19 +175,22 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
     reach("plan.committed")
     for job in new:
         log.info("job_scheduled", study=short(job.study_uid), job=job.id, pipeline=job.pipeline)
-    if not planned:
+    if not taken:
         log.info("no_route", study=short(series.study_uid), series=short(series.series_uid))
     return len(new)
 
 
-def _look_again(ledger: Ledger, series: CompletedSeries, error: NodeError) -> None:
+def _look_again(ledger: Ledger, one: CompletedSeries | CompletedStudy, error: NodeError) -> None:
     with ledger.write() as db:
-        studies.put_off(db, series, LOOK_AGAIN_S)
+        if isinstance(one, CompletedStudy):
+            routing.put_study_off(db, one, LOOK_AGAIN_S)
+        else:
+            routing.put_off(db, one, LOOK_AGAIN_S)
         events.record(
             db,
             "not_planned",
-            study_uid=series.study_uid,
-            subject=series.modality,
+            study_uid=one.study_uid,
+            subject=one.modality if isinstance(one, CompletedSeries) else None,
             detail=f"{error.what} {error.do} It is looked at again in {LOOK_AGAIN_S / 60:.0f} min.",
         )
-    log.error("not_planned", study=short(series.study_uid), what=error.what, do=error.do)
+    log.error("not_planned", study=short(one.study_uid), what=error.what, do=error.do)

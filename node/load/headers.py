@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_description
 from pydicom.multival import MultiValue
 
+from node.malformed import MALFORMED
 from pipelines.contract import CouldNotLook
 from pipelines.geometry import Plane
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 TECHNICAL = (
     "AcquisitionContrast",
     "BodyPartExamined",
+    "BurnedInAnnotation",
     "ComplexImageComponent",
     "ContrastBolusAgent",
     "ConvolutionKernel",
@@ -29,6 +32,7 @@ TECHNICAL = (
     "EstimatedRadiographicMagnificationFactor",
     "FlipAngle",
     "GantryDetectorTilt",
+    "HeartRate",
     "ImageLaterality",
     "ImageType",
     "InversionTime",
@@ -44,6 +48,7 @@ TECHNICAL = (
     "PatientAge",
     "PatientOrientation",
     "PatientPosition",
+    "PixelAspectRatio",
     "PixelSpacingCalibrationType",
     "PresentationIntentType",
     "ProtocolName",
@@ -63,6 +68,19 @@ TECHNICAL = (
 """All that a pipeline learns about a series besides voxels. How the images were made, and the
 age, which alone identifies nobody and decides for whom a model was made. Series description,
 protocol and agent are free text: a pipeline may search them, never quote them."""
+
+
+_CODED = ("AnatomicRegionSequence", "ViewCodeSequence")
+"""The part of the body (PS3.3 table 10-5) and how it is seen (C.8.5.6.1.24, C.8.11.5)."""
+
+_ULTRASOUND_REGION = (
+    "RegionSpatialFormat",
+    "RegionDataType",
+    "RegionLocationMinX0",
+    "RegionLocationMinY0",
+    "RegionLocationMaxX1",
+    "RegionLocationMaxY1",
+)
 
 
 def groups(dataset: Dataset, frame: int) -> Iterator[Dataset]:
@@ -113,7 +131,32 @@ def technical_attributes(description: Sequence[Dataset]) -> dict[str, str]:
         if value is not None and str(value):
             values = value if isinstance(value, MultiValue | list) else [value]
             found[keyword] = "\\".join(str(part) for part in values)
+    for keyword in _CODED:
+        with suppress(*MALFORMED):
+            found |= _coded(description, keyword)
+    with suppress(*MALFORMED):
+        found |= _ultrasound_regions(description)
     return found
+
+
+def _coded(description: Sequence[Dataset], keyword: str) -> dict[str, str]:
+    """Return a code as value and scheme, without its words."""
+    codes: Any = _first(description, keyword)
+    if not codes:
+        return {}
+    return {keyword: f"{codes[0].CodeValue}\\{codes[0].CodingSchemeDesignator}"}
+
+
+def _ultrasound_regions(description: Sequence[Dataset]) -> dict[str, str]:
+    """Return each region as its spatial format, data type and x0, y0, x1, y1 (PS3.3 C.8.5.5)."""
+    regions: Any = _first(description, "SequenceOfUltrasoundRegions")
+    if not regions:
+        return {}
+    numbers = [
+        " ".join(str(int(region[keyword].value)) for keyword in _ULTRASOUND_REGION)
+        for region in regions
+    ]
+    return {"SequenceOfUltrasoundRegions": "\\".join(numbers)}
 
 
 def _first(description: Sequence[Dataset], keyword: str) -> object:

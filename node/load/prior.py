@@ -204,7 +204,7 @@ def read_lesions(
         raise CouldNotLook("The earlier segmentation is neither binary nor a label map.")
     voxels: defaultdict[int, int] = defaultdict(int)
     index_sums: defaultdict[int, FloatArray] = defaultdict(lambda: np.zeros(3))
-    for k, number, plane in _planes(segmentation, source):
+    for k, number, plane in planes(segmentation, source):
         if kind == "FRACTIONAL" and (plane[plane > 0] != segmentation.MaximumFractionalValue).any():
             raise CouldNotLook("The earlier segmentation has voxels that are occupied in part.")
         down, right = map(round, source.shifts_px[k]) if source.shifts_px else (0, 0)
@@ -239,7 +239,7 @@ def read_lesions(
     return tuple(lesions)
 
 
-def _planes(segmentation: Dataset, source: Source) -> Iterator[tuple[int, int, npt.NDArray[Any]]]:
+def planes(segmentation: Dataset, source: Source) -> Iterator[tuple[int, int, npt.NDArray[Any]]]:
     """Yield slice, segment number and values of each frame with a voxel; a label map's number is 0.
 
     Raises:

@@ -45,12 +45,14 @@ class Source:
         shifts_px: Where the volume was straightened because the slices are sheared, as with a
             tilted gantry: slice ``k`` of the volume is image ``k`` moved by ``shifts_px[k]``
             (rows, columns). Empty: the volume's slices are the images.
+        beside: Headers of the other series that were analysed with it, as evidence.
     """
 
     study: Study
     instances: tuple[Dataset, ...]
     frame_numbers: tuple[int, ...] = ()
     shifts_px: tuple[tuple[float, float], ...] = ()
+    beside: tuple[Dataset, ...] = ()
 
     def on_images(self, values: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
         """Return a mask or map of the study as it lies on the images that it was made of.

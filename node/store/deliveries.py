@@ -16,7 +16,7 @@ from node.clock import LONGEST_WAIT_S, database_now, is_due
 from node.domain import Artifact, DeliveryState, DueDelivery
 from node.store import events
 from node.store.statements import insert_if_new
-from node.store.tables import artifact, delivery
+from node.store.tables import artifact, delivery, job
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -84,7 +84,7 @@ def lock_due(
     """Lock the due objects of one study; return their SOP Instance UIDs.
 
     The study tried least often goes first, so that none which fails again and again keeps
-    another waiting; of several, the one that waits longest.
+    another waiting; of several, the most urgent; of those, the one that waits longest.
     """
     due = and_(
         delivery.c.destination == destination,
@@ -93,8 +93,10 @@ def lock_due(
     )
     first = (
         select(delivery.c.study_uid)
+        .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .join(job, job.c.id == artifact.c.job_id)
         .where(due)
-        .order_by(delivery.c.attempts, delivery.c.planned_at, delivery.c.study_uid)
+        .order_by(delivery.c.attempts, job.c.priority, delivery.c.planned_at, delivery.c.study_uid)
         .limit(1)
     )
     while (study_uid := db.execute(first).scalar_one_or_none()) is not None:

@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, exists, insert, or_, select, update
 
 from node.clock import database_now, is_due
-from node.domain import OPEN_JOB_STATES, JobState, Lease, Outcome, PlannedJob, Priority
+from node.domain import (
+    OPEN_JOB_STATES,
+    JobInput,
+    JobState,
+    Lease,
+    Outcome,
+    PlannedJob,
+    Priority,
+)
 from node.errors import LeaseLost
 from node.store import events
-from node.store.statements import insert_if_new
-from node.store.tables import job, outbox
+from node.store.tables import job, job_input, outbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,82 +34,6 @@ if TYPE_CHECKING:
 
 LEASE_S = 60.0
 MAXIMUM_ATTEMPTS = 3
-
-
-# --- planning --------------------------------------------------------------------------------
-
-
-def plan(db: Connection, planned: PlannedJob) -> bool:
-    """Record a job and the bell announcing it. False if it was planned before.
-
-    Earlier jobs of the same pipeline on the same series are superseded: canceled where they
-    are not finished, named as the predecessor where they are.
-    """
-    row = {
-        "id": planned.id,
-        "study_uid": planned.study_uid,
-        "series_uid": planned.series_uid,
-        "sop_instance_uid": planned.sop_instance_uid,
-        "revision": planned.revision,
-        "pipeline": planned.pipeline,
-        "pipeline_version": planned.pipeline_version,
-        "model_sha256": planned.model_sha256,
-        "parameters": planned.parameters,
-        "input_digest": planned.input_digest,
-        "send_to": " ".join(planned.send_to),
-        "priority": int(planned.priority),
-        "deadline_s": planned.deadline_s,
-        "state": JobState.SCHEDULED.value,
-        "attempts": 0,
-        "next_attempt_at": database_now(),
-        "planned_at": database_now(),
-    }
-    if not insert_if_new(db, job, row):
-        return False
-    _supersede(db, planned)
-    db.execute(insert(outbox).values(job_id=planned.id))
-    events.record(
-        db,
-        "job_scheduled",
-        study_uid=planned.study_uid,
-        job_id=planned.id,
-        subject=planned.pipeline,
-        detail=f"revision {planned.revision}",
-    )
-    return True
-
-
-def _supersede(db: Connection, planned: PlannedJob) -> None:
-    earlier = and_(
-        job.c.study_uid == planned.study_uid,
-        job.c.series_uid == planned.series_uid,
-        job.c.sop_instance_uid == planned.sop_instance_uid,
-        job.c.pipeline == planned.pipeline,
-        job.c.id != planned.id,
-    )
-    unfinished = db.execute(
-        update(job)
-        .where(earlier, job.c.state.in_([*OPEN_JOB_STATES, JobState.QUARANTINED]))
-        .values(
-            state=JobState.CANCELED.value,
-            lease_token=None,
-            finished_at=database_now(),
-            what="A later job on the same series replaced this one before it finished.",
-            do="Nothing: the later job reports on all that there is.",
-        )
-        .returning(job.c.id)
-    ).scalars()
-    for job_id in unfinished:
-        events.record(db, "job_superseded", study_uid=planned.study_uid, job_id=job_id)
-    predecessor = (
-        select(job.c.id)
-        .where(earlier, job.c.state == JobState.COMPLETED)
-        .order_by(job.c.planned_at.desc())
-        .limit(1)
-    )
-    found = db.execute(predecessor).scalar_one_or_none()
-    if found is not None:
-        db.execute(update(job).where(job.c.id == planned.id).values(supersedes=found))
 
 
 # --- working ---------------------------------------------------------------------------------
@@ -171,6 +102,7 @@ def _lease(db: Connection, row: Row[Any], worker_name: str) -> Lease:
         priority=Priority(row.priority),
         deadline_s=row.deadline_s,
         send_to=tuple(row.send_to.split()),
+        inputs=inputs_of(db, row.id),
     )
     events.record(
         db,
@@ -181,6 +113,16 @@ def _lease(db: Connection, row: Row[Any], worker_name: str) -> Lease:
         detail=f"attempt {row.attempts + 1}",
     )
     return Lease(planned, token, row.attempts + 1, first_started_at, row.supersedes)
+
+
+def inputs_of(db: Connection, job_id: str) -> tuple[JobInput, ...]:
+    """Return the series that a job takes by name; none where it judges one series."""
+    rows = db.execute(
+        select(job_input.c.name, job_input.c.series_uid, job_input.c.fitting)
+        .where(job_input.c.job_id == job_id)
+        .order_by(job_input.c.name)
+    )
+    return tuple(JobInput(*row) for row in rows)
 
 
 def renew(db: Connection, lease: Lease) -> None:

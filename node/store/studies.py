@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, true, update
+from sqlalchemy import and_, case, delete, exists, insert, null, or_, select, true, update
 
-from node.clock import database_now, is_due
-from node.domain import CompletedSeries, Receipt, ReceivedInstance, StoredInstance, StudyState
+from node.clock import database_now
+from node.domain import (
+    CompletedSeries,
+    PlannedJob,
+    Receipt,
+    ReceivedInstance,
+    StoredInstance,
+    StudyState,
+)
 from node.store import events
 from node.store.statements import insert_if_new, insert_or_update
 from node.store.tables import association, conflict, instance, series, study
@@ -109,6 +116,7 @@ def record_instance(db: Connection, received: ReceivedInstance) -> Receipt:
             "revision": 0,
             "received_at": now,
             "last_instance_at": now,
+            "routed_revision": 0,
         },
         {"state": state, "last_instance_at": now},
     )
@@ -281,6 +289,7 @@ def complete_studies(
             state=StudyState.COMPLETE.value,
             revision=study.c.revision + 1,
             completed_at=database_now(),
+            route_at=null(),
         )
         .returning(study.c.study_uid, study.c.revision)
     ).all()
@@ -291,57 +300,7 @@ def complete_studies(
     return tuple(row.study_uid for row in rows)
 
 
-# --- routing ---------------------------------------------------------------------------------
-
-
-def unrouted_series(db: Connection) -> tuple[CompletedSeries, ...]:
-    """Return complete series whose present revision no route has been tried on."""
-    rows = db.execute(
-        select(series.c.study_uid, series.c.series_uid, series.c.modality, series.c.revision)
-        .where(
-            series.c.state == StudyState.COMPLETE,
-            series.c.routed_revision < series.c.revision,
-            is_due(func.coalesce(series.c.route_at, 0.0)),
-        )
-        .order_by(series.c.completed_at)
-    )
-    return tuple(CompletedSeries(*row) for row in rows)
-
-
-def mark_routed(db: Connection, routed: CompletedSeries) -> bool:
-    """Note that routes were tried. False if the series has moved on since, or another was first."""
-    return (
-        db.execute(
-            update(series)
-            .where(
-                series.c.study_uid == routed.study_uid,
-                series.c.series_uid == routed.series_uid,
-                series.c.state == StudyState.COMPLETE,
-                series.c.revision == routed.revision,
-                series.c.routed_revision < routed.revision,
-            )
-            .values(routed_revision=routed.revision)
-        ).rowcount
-        == 1
-    )
-
-
-def route_again(db: Connection, study_uid: str, series_uid: str) -> None:
-    """Let routing look at a complete series once more, at the revision it has."""
-    db.execute(
-        update(series)
-        .where(series.c.study_uid == study_uid, series.c.series_uid == series_uid)
-        .values(routed_revision=series.c.revision - 1)
-    )
-
-
-def put_off(db: Connection, unrouted: CompletedSeries, seconds: float) -> None:
-    """Let routing look at a series again only after so long."""
-    db.execute(
-        update(series)
-        .where(series.c.study_uid == unrouted.study_uid, series.c.series_uid == unrouted.series_uid)
-        .values(route_at=database_now() + seconds)
-    )
+# --- what has come ---------------------------------------------------------------------------
 
 
 def series_of(db: Connection, study_uid: str) -> tuple[CompletedSeries, ...]:
@@ -375,6 +334,13 @@ def instances_of(
         .order_by(instance.c.sop_instance_uid)
     )
     return tuple(StoredInstance(*row) for row in rows)
+
+
+def instances_by_input(db: Connection, job: PlannedJob) -> dict[str, tuple[StoredInstance, ...]]:
+    """Return what a job judges, by the names of its inputs; under "" if it judges one series."""
+    if job.series_uid:
+        return {"": instances_of(db, job.study_uid, job.series_uid, job.sop_instance_uid)}
+    return {one.name: instances_of(db, job.study_uid, one.series_uid) for one in job.inputs}
 
 
 def calling_aes_of(db: Connection, study_uid: str, series_uid: str) -> tuple[str, ...]:

@@ -18,9 +18,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
 )
 
-from node.domain import DeliveryState, JobState, StudyState
+from node.domain import DeliveryState, JobState, Mode, StudyState
 
 metadata = MetaData(
     naming_convention={
@@ -35,7 +36,7 @@ Sequence = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows only in an INTEGER primary key."""
 
 
-def _one_of(column: str, states: type[StudyState | JobState | DeliveryState]) -> CheckConstraint:
+def _one_of(column: str, states: type[StudyState | JobState | DeliveryState | Mode]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(s.value) for s in states)})", name=column)
 
 
@@ -91,6 +92,9 @@ study = Table(
     Column("received_at", Double, nullable=False),
     Column("last_instance_at", Double, nullable=False),  # the quiet time runs from here
     Column("completed_at", Double),
+    # Last revision whose series were put together for pipelines that need several of them.
+    Column("routed_revision", Integer, nullable=False, server_default="0"),
+    Column("route_at", Double),  # not before; NULL: at once
     _one_of("state", StudyState),
     Index(None, "state", "last_instance_at"),
 )
@@ -111,14 +115,14 @@ series = Table(  # completes on its own, so that its jobs need not wait for the 
     Index(None, "state", "last_instance_at"),
 )
 
-# --- plan, relay, worker (store.jobs) --------------------------------------------------------
+# --- plan, relay, worker (store.plans, store.jobs) -------------------------------------------
 
-job = Table(  # one pipeline on one series (or recording), as it was at one revision
+job = Table(  # one pipeline on one series, recording or study, as it was at one revision
     "job",
     metadata,
     Column("id", Text, primary_key=True),  # derived: planning twice is planning once
     Column("study_uid", Text, nullable=False),
-    Column("series_uid", Text, nullable=False),
+    Column("series_uid", Text, nullable=False),  # the one judged; "": those in job_input
     Column("sop_instance_uid", Text, nullable=False),  # the one judged; "": the whole series
     Column("revision", Integer, nullable=False),
     Column("pipeline", Text, nullable=False),
@@ -144,9 +148,28 @@ job = Table(  # one pipeline on one series (or recording), as it was at one revi
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("timings", Text),  # JSON: stage -> seconds, as the worker measured them
+    Column("withheld", Boolean, nullable=False, server_default=false()),  # completed, never sent
     _one_of("state", JobState),
     Index(None, "state", "priority", "planned_at"),
     Index(None, "study_uid", "series_uid", "pipeline"),
+)
+
+job_input = Table(  # the series that a job takes for each input; none came for one without a row
+    "job_input",
+    metadata,
+    Column("job_id", Text, ForeignKey("job.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("series_uid", Text, nullable=False),
+    Column("fitting", Integer, nullable=False),  # series of the study that it was chosen among
+)
+
+pipeline_mode = Table(  # what a person decided on a pipeline; without a row: its own default
+    "pipeline_mode",
+    metadata,
+    Column("pipeline", Text, primary_key=True),
+    Column("mode", Text, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    _one_of("mode", Mode),
 )
 
 outbox = Table(  # bells to ring; written only with its job, in one transaction
