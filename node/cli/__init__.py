@@ -11,10 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
 from node.errors import NodeError
+from pipelines.models import ModelChanged
 
 MODULES = {
-    "tools": ("init", "check", "echo", "verify", "send", "pipelines", "run"),
+    "tools": ("init", "check", "echo", "verify", "send", "pipelines"),
+    "trial": ("run",),
     "roles": ("up", "listen", "relay", "work", "deliver"),
+    "models": ("models",),
+    "train": ("train",),
+    "compare": ("compare",),
     "ledger": (
         *("studies", "jobs", "deliveries", "show", "why"),
         *("retry", "cancel", "reanalyse", "watch", "logs"),
@@ -54,6 +59,9 @@ def run() -> None:
         main()
     except NodeError as error:
         _tell(error.what, error.do)
+    except ModelChanged as error:
+        what, _, do = str(error).partition(". ")
+        _tell(f"{what}.", do)
     except SQLAlchemyError as error:
         _tell(f"The ledger does not answer ({type(error).__name__}).", "Run 'radnode check'.")
     except OSError as error:

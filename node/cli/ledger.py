@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydicom import dcmread
 
-from node import route
+from node import mode, plan_study, route
 from node import watch as overview
 from node.cli.options import (
     config_option,
@@ -21,16 +21,18 @@ from node.cli.options import (
     text,
     when,
 )
-from node.domain import DeliveryState, JobState
+from node.domain import DeliveryState, JobState, Mode
 from node.errors import UsageError
 from node.log import short
 from node.store import deliveries as delivery_store
-from node.store import events, listing
+from node.store import events, listing, modes, routing
 from node.store import jobs as job_store
 from node.store import studies as study_store
 from sr_templates.text import as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from node.settings import Settings
     from node.store.ledger import Ledger
 
@@ -143,31 +145,40 @@ def why(settings: Settings, *, as_json: bool, study: str) -> None:
     with ledger.read() as db:
         study_uid = listing.study_uid_of(db, study)
         all_series = study_store.series_of(db, study_uid)
+        decided = modes.decided(db)
     explained = []
     for series in all_series:
         decisions = _decisions(settings, ledger, study_uid, series.series_uid)
         explained.append((series, decisions))
     if as_json:
-        click.echo(json.dumps([_as_json(*one) for one in explained], indent=2))
+        click.echo(json.dumps([_as_json(*one, decided) for one in explained], indent=2))
         return
     if not settings.routes:
         click.echo("There are no routes: add [[routes]] to radnode.toml.")
     for series, decisions in explained:
         click.echo(f"series {short(series.series_uid)}  {series.modality}")
         for decision in decisions:
-            answer = "yes" if decision.taken else "no"
-            click.echo(f"  {decision.route} -> {decision.pipeline}: {answer}")
-            for whose, judged in (
-                ("route", decision.of_route),
-                ("pipeline", decision.of_pipeline),
-            ):
-                for condition in judged:
-                    wanted = " or ".join(condition.patterns)
-                    found = ", ".join(condition.values) or "absent"
-                    mark = "holds" if condition.holds else "FAILS"
-                    click.echo(
-                        f"    {mark}  {whose} wants {condition.keyword} = {wanted}; it is {found}"
-                    )
+            _explain(decision, mode.mode_of(decision.pipeline, decided))
+    for offer in plan_study.offers(settings, ledger, study_uid):
+        click.echo(f"the study -> {offer.pipeline}")
+        for one in offer.inputs:
+            click.echo(f"    {one.name}: series {short(one.series_uid)}, of {one.fitting} that fit")
+        for name in offer.missing:
+            click.echo(f"    {name}: NONE of the series that have come fits")
+
+
+def _explain(decision: route.Decision, goes: Mode) -> None:
+    answer = "yes" if decision.taken and goes is not Mode.DISABLED else "no"
+    of_input = f" as {decision.input}" if decision.input else ""
+    click.echo(f"  {decision.route} -> {decision.pipeline}{of_input}: {answer}")
+    if goes is not Mode.ENABLED:
+        click.echo(f"    {mode.in_words(decision.pipeline, goes)}")
+    for whose, judged in (("route", decision.of_route), ("pipeline", decision.of_pipeline)):
+        for condition in judged:
+            wanted = " or ".join(condition.patterns)
+            found = ", ".join(condition.values) or "absent"
+            mark = "holds" if condition.holds else "FAILS"
+            click.echo(f"    {mark}  {whose} wants {condition.keyword} = {wanted}; it is {found}")
 
 
 def _decisions(
@@ -180,7 +191,9 @@ def _decisions(
     return route.decide(settings, route.attributes_of(settings, paths, calling_aes))
 
 
-def _as_json(series: Any, decisions: tuple[route.Decision, ...]) -> dict[str, Any]:
+def _as_json(
+    series: Any, decisions: tuple[route.Decision, ...], decided: Mapping[str, Mode]
+) -> dict[str, Any]:
     return {
         "series_uid": series.series_uid,
         "modality": series.modality,
@@ -188,7 +201,9 @@ def _as_json(series: Any, decisions: tuple[route.Decision, ...]) -> dict[str, An
             {
                 "route": decision.route,
                 "pipeline": decision.pipeline,
+                "input": decision.input,
                 "taken": decision.taken,
+                "mode": mode.mode_of(decision.pipeline, decided).value,
                 "conditions": [
                     {"of": whose, **vars(condition)}
                     for whose, judged in (
@@ -257,7 +272,8 @@ def reanalyse(settings: Settings, study: str) -> None:
         all_series = study_store.series_of(db, study_uid)
     with ledger.write() as db:
         for series in all_series:
-            study_store.route_again(db, study_uid, series.series_uid)
+            routing.route_again(db, study_uid, series.series_uid)
+        routing.route_study_again(db, study_uid)
         events.record(db, "reanalysed", study_uid=study_uid, detail="asked for by a person")
     click.echo(f"{len(all_series)} series are routed again. 'radnode jobs' shows what comes of it.")
 

@@ -13,18 +13,24 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from node.errors import ConfigError
-from node.settings import CONFIG_VARIABLE, Settings, load_settings
+from node.configuration import CONFIG_VARIABLE, load_settings
+from node.errors import ConfigError, UsageError
 from node.store.ledger import Ledger, open_ledger
+from pipelines import models, registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from node.settings import Settings
+    from pipelines.contract import AnyPipeline
 
 
 def _load(_context: click.Context, _option: click.Parameter, path: Path | None) -> Settings:
     if path is not None:
         os.environ[CONFIG_VARIABLE] = str(path.resolve())  # for the roles that 'up' starts
-    return load_settings(path)
+    settings = load_settings(path)
+    models.use(settings.models_folder)
+    return settings
 
 
 config_option = click.option(
@@ -102,3 +108,40 @@ def text(value: object) -> str:
 def start_of(value: object) -> str:
     """Return the start of an id: enough to type."""
     return str(value)[:12]
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """Return the DICOM files in or under ``folder``.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    candidates = [folder] if folder.is_file() else sorted(folder.rglob("*"))
+    found = []
+    for path in candidates:
+        if path.is_file():
+            try:
+                header = dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
+            except InvalidDicomError:
+                continue
+            if "SOPInstanceUID" in header:
+                found.append(path)
+    if not found:
+        raise UsageError(f"There is no DICOM file in {folder}.", do="Name another folder.")
+    return found
+
+
+def asked_for(one: AnyPipeline) -> str:
+    """Return what a pipeline asks of each of its inputs."""
+    asked = []
+    for name, patterns in registry.inputs_of(one).items():
+        wanted = ", ".join(f"{keyword} = {_or(p)}" for keyword, p in patterns.items())
+        asked.append(f"{name}: {wanted}" if name else wanted)
+    return "; ".join(asked)
+
+
+def _or(patterns: str | tuple[str, ...]) -> str:
+    return patterns if isinstance(patterns, str) else " or ".join(patterns)

@@ -1,0 +1,187 @@
+"""The verb ``run``: try a pipeline on a folder of files."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from pydicom import dcmread
+
+from node import __version__, choose, route
+from node.cli.options import asked_for, config_option, dicom_files
+from node.encode.work import Work
+from node.errors import UsageError
+from node.load.kinds import is_judged_alone
+from node.profiles import DEFAULT_PROFILE, PROFILES
+from node.uids import derived_uuid
+from pipelines import models, registry, runtimes
+from sr_templates.text import as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from node.domain import Role
+    from node.settings import Settings
+    from pipelines.contract import AnyPipeline
+
+
+@click.command()
+@config_option
+@click.argument("name", metavar="PIPELINE")
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where results go.")
+@click.option(
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default=DEFAULT_PROFILE,
+    show_default=True,
+    help="Which objects to make, as for a destination.",
+)
+@click.option(
+    "--models",
+    "models_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of added models. Default: that of the configuration.",
+)
+@click.option(
+    "--prior",
+    type=click.Path(exists=True, path_type=Path),
+    help="Folder of earlier results and their images, to compare with.",
+)
+def run(  # noqa: PLR0913 - one keyword per option
+    settings: Settings,
+    *,
+    name: str,
+    folder: Path,
+    out: Path,
+    profile: str,
+    models_folder: Path | None,
+    prior: Path | None,
+) -> None:
+    """Try PIPELINE on the DICOM files in FOLDER. Needs no server, changes no ledger.
+
+    PIPELINE is a name, or the folder of a model with its pipeline.toml.
+
+    Of a pipeline that needs several series, each is chosen as a node would choose it.
+    """
+    models.use(models_folder or settings.models_folder)
+    chosen = _pipeline(name)
+    found = _fitting_inputs(chosen, folder)
+    chosen.warm_up()
+    priors = dicom_files(prior) if prior else []
+    for number, inputs in enumerate(found, start=1):
+        where = out if len(found) == 1 else out / f"series-{number}"
+        _run_inputs(chosen, inputs, where, PROFILES[profile], priors)
+
+
+def _pipeline(name: str) -> AnyPipeline:
+    """Return the pipeline of this name, or of the model in this folder."""
+    if not (Path(name) / runtimes.FILE).is_file():
+        return route.pipeline(name)
+    try:
+        return runtimes.load(Path(name))
+    except runtimes.ManifestError as error:
+        raise UsageError(
+            f"{Path(name) / runtimes.FILE} cannot be used.", do="; ".join(error.problems)
+        ) from error
+
+
+def _fitting_inputs(chosen: AnyPipeline, folder: Path) -> list[dict[str, list[Path]]]:
+    """Return the inputs for each run: one a series, or one a study if it needs several series.
+
+    Raises:
+        UsageError: There are none.
+    """
+    together: dict[str, list[Path]] = {}
+    study_of: dict[str, str] = {}
+    for path in dicom_files(folder):
+        study, series, unit = _place_of(path)
+        key = series if registry.is_study_pipeline(chosen) else unit
+        together.setdefault(key, []).append(path)
+        study_of[key] = study
+    fitting: dict[str, dict[str, list[choose.Candidate]]] = {}
+    for key, paths in sorted(together.items()):
+        for name, patterns in registry.inputs_of(chosen).items():
+            attributes = route.read_attributes(paths, choose.LOOKED_AT.union(patterns))
+            if all(condition.holds for condition in route.conditions(patterns, attributes)):
+                group = study_of[key] if registry.is_study_pipeline(chosen) else key
+                one = choose.candidate(key, len(paths), attributes)
+                fitting.setdefault(group, {}).setdefault(name, []).append(one)
+    if not fitting:
+        raise UsageError(
+            f"None of the {len(together)} series in {folder} is one for {chosen.name}.",
+            do=f"It asks for {asked_for(chosen)}.",
+        )
+    names = tuple(registry.inputs_of(chosen))
+    picked = [choose.choose({n: of.get(n, []) for n in names}) for of in fitting.values()]
+    whole = [inputs for inputs in picked if len(inputs) == len(names)]
+    if not whole:
+        missing = " and ".join(name for name in names if name not in picked[0])
+        raise UsageError(
+            f"{folder} has no series for {missing} of {chosen.name}.",
+            do=f"It asks for {asked_for(chosen)}.",
+        )
+    return [{n: together[one.series_uid] for n, one in inputs.items()} for inputs in whole]
+
+
+def _place_of(path: Path) -> tuple[str, str, str]:
+    """Return the UIDs of a file's study, its series, and what it is judged together with.
+
+    That is its series, or it alone.
+    """
+    keywords = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
+    header = dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
+    study, series = str(header.get("StudyInstanceUID", "")), str(header.SeriesInstanceUID)
+    alone = is_judged_alone(str(header.SOPClassUID))
+    return study, series, str(header.SOPInstanceUID) if alone else series
+
+
+def _run_inputs(
+    chosen: AnyPipeline,
+    inputs: Mapping[str, Sequence[Path]],
+    folder: Path,
+    roles: frozenset[Role],
+    priors: Sequence[Path],
+) -> None:
+    from node.analyse import analyse
+    from node.priors.folder import earlier_among
+
+    paths = [path for of in inputs.values() for path in of]
+    # What it is compared with changes the result, so it is another result.
+    identity = derived_uuid(
+        "run",
+        _digest([*paths, *priors]),
+        chosen.name,
+        chosen.version,
+        chosen.model.weights_sha256,
+    ).hex
+    earlier = earlier_among(priors, chosen.name, paths[0]) if priors else None
+    work = Work(
+        job_id=identity,
+        uid_parts=(identity,),
+        pipeline=chosen.name,
+        pipeline_version=chosen.version,
+        title=chosen.title,
+        report=chosen.report,
+        model=chosen.model,
+        parameters=chosen.parameters,
+        analysed_at=datetime.now(UTC).astimezone(),
+        software_version=__version__,
+        roles=roles,
+    )
+    analysis = analyse(chosen, inputs, work, folder, earlier)
+    for role, path in analysis.files.items():
+        click.echo(f"{role}: {path}")
+    click.echo(as_text(dcmread(analysis.files["sr"])))
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    """Return one digest for a set of files, whatever their names and order."""
+    each = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    return hashlib.sha256("".join(each).encode()).hexdigest()
+
+
+VERBS = (run,)
