@@ -1,4 +1,4 @@
-"""Analyse: files of one series in, result objects as files out. No ledger, no network.
+"""Analyse: files of one or more series in, result objects as files out. No ledger, no network.
 
 What the inference process does for a job, and ``radnode run`` for a folder.
 """
@@ -15,23 +15,23 @@ from node.domain import Outcome
 from node.encode.contradictions import contradictions
 from node.encode.objects import encode, encode_could_not_look, within_images
 from node.encode.write import write
+from node.load.inputs import headers_of, in_order, load_inputs, run, source_of
 from node.load.prior import compared
-from node.load.source import load, readable_headers
 from pipelines.contract import CouldNotLook, Presence, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from node.encode.work import Encoded, Work
     from node.load.prior import Earlier
     from node.load.source import Source
-    from pipelines.contract import Pipeline
+    from pipelines.contract import AnyPipeline
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What came of one series.
+    """What came of one series, or of several together.
 
     Attributes:
         files: Role ("seg", "sr") -> file of each object, in the order they must be sent.
@@ -45,39 +45,42 @@ class Analysis:
 
 
 def analyse(
-    pipeline: Pipeline,
-    paths: Sequence[Path],
+    pipeline: AnyPipeline,
+    inputs: Mapping[str, Sequence[Path]],
     work: Work,
     folder: Path,
     earlier: Earlier | None = None,
 ) -> Analysis:
-    """Run ``pipeline`` on one series and write the objects that say what it found.
+    """Run ``pipeline`` and write the objects that say what it found.
 
     Args:
         pipeline: Warmed up.
-        paths: Files of the series, in any order.
+        inputs: Name of each input that came -> files of its series, in any order; "" is the name
+            where the pipeline judges one series.
         work: What the objects have in common.
         folder: Where to write them.
         earlier: Results to compare with; None: nobody asked for it.
 
     Raises:
         GateClosed: The result contradicts itself or its source.
-        UnreadableSeries: No file of the series can be read at all.
+        UnreadableSeries: No file can be read at all.
     """
     seconds = dict.fromkeys(("load", "model", "encode"), 0.0)
     try:
         with _timed(seconds, "load"):
-            source = load(paths)
+            sources = load_inputs(pipeline, inputs)
         reach("inference.running")
         with _timed(seconds, "model"):
-            result = pipeline.run(source.study)
+            result = run(pipeline, sources)
     except CouldNotLook as refusal:
         with _timed(seconds, "encode"):
             # What judges nothing takes back nothing: it names no predecessor.
             unlinked = replace(work, superseded={}, rejected=())
-            objects = encode_could_not_look(readable_headers(paths), refusal.reason, unlinked)
+            first, beside = headers_of(in_order(pipeline, inputs))
+            objects = encode_could_not_look(first, refusal.reason, unlinked, beside)
             files = _write(objects, folder)
         return Analysis(Outcome.COULD_NOT_LOOK, files, seconds)
+    source = source_of(sources)
     if earlier is not None and not any(contradictions(source, result, work.report)):
         with _timed(seconds, "compare"):
             result = _followed_up(source, result, earlier, work.report)
@@ -97,7 +100,7 @@ def _followed_up(source: Source, result: Result, earlier: Earlier, report: str) 
 
 
 def outcome_of(result: Result) -> Outcome:
-    """Return whether a result says that something is there which is not normal.
+    """Return whether a result says that something is there which is not normal, or made images.
 
     A finding that is undecided counts, and so does an outline that no finding speaks of.
     """
@@ -110,7 +113,9 @@ def outcome_of(result: Result) -> Outcome:
     unmentioned = any(
         segment.label not in mentioned and segment.mask.any() for segment in result.segments
     )
-    return Outcome.FOUND if unmentioned or not all(normal) else Outcome.NOTHING_FOUND
+    if unmentioned or not all(normal):
+        return Outcome.FOUND
+    return Outcome.PROCESSED if result.images else Outcome.NOTHING_FOUND
 
 
 @contextlib.contextmanager

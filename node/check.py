@@ -12,13 +12,15 @@ import redis
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from node import embedded, route
+from node import embedded, mode, route
 from node.bell import broker_url
 from node.dimse import sender
+from node.domain import Mode
 from node.errors import NodeError
 from node.settings import DimseDestination, FolderDestination
-from node.store import deliveries
+from node.store import deliveries, modes
 from node.store.ledger import open_ledger
+from pipelines import models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +46,7 @@ def check(settings: Settings) -> tuple[Finding, ...]:
         *_listener(settings),
         *_destinations(settings),
         *_routes(settings),
+        *_models(),
     )
 
 
@@ -177,7 +180,18 @@ def _unknown_destinations(settings: Settings) -> dict[str, int]:
         return {}
 
 
+def _decided(settings: Settings) -> dict[str, Mode]:
+    if settings.database == "sqlite" and not (settings.data / "ledger.sqlite").exists():
+        return {}
+    try:
+        with open_ledger(settings) as ledger, ledger.read() as db:
+            return modes.decided(db)
+    except SQLAlchemyError:  # told already, or still without a schema
+        return {}
+
+
 def _routes(settings: Settings) -> Iterator[Finding]:
+    decided = _decided(settings)
     if not settings.routes:
         yield Finding(False, "There are no routes.", "Add [[routes]]: see 'radnode pipelines'.")
     for number, one in enumerate(settings.routes, start=1):
@@ -199,3 +213,16 @@ def _routes(settings: Settings) -> Iterator[Finding]:
             )
         else:
             yield Finding(True, f"Pipeline '{name}' is ready, its weights have the right digest.")
+        goes = mode.mode_of(name, decided)
+        if goes is not Mode.ENABLED:
+            yield Finding(True, mode.in_words(name, goes))
+
+
+def _models() -> Iterator[Finding]:
+    try:
+        for model in models.added():
+            model.verify()
+            yield Finding(True, f"The model {model.name} is as it was added.")
+    except models.ModelChanged as error:
+        what, _, do = str(error).partition(". ")
+        yield Finding(False, f"{what}.", do)

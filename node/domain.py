@@ -37,7 +37,19 @@ class Outcome(enum.StrEnum):
 
     FOUND = "found"
     NOTHING_FOUND = "nothing_found"
+    PROCESSED = "processed"
+    """It made images, and nothing was looked for, or found in them."""
     COULD_NOT_LOOK = "could_not_look"
+
+
+class Mode(enum.StrEnum):
+    """How far a pipeline goes on this node."""
+
+    ENABLED = "enabled"
+    SHADOW = "shadow"
+    """It runs and its results are kept; nothing is sent."""
+    DISABLED = "disabled"
+    """It is not planned."""
 
 
 class DeliveryState(enum.StrEnum):
@@ -74,6 +86,8 @@ class Role(enum.StrEnum):
     """Label map segmentation: smaller, refused by many. Falls back to SEG."""
     MAP = "map"
     """Parametric maps: ``map``, ``map-2`` ..."""
+    IMAGES = "images"
+    """Images made of the source's own: ``images-1-0001`` is the first of the first series."""
     SR = "sr"
     """The complete report, or the one that says why there is none."""
     LABELMAP_SR = "labelmap-sr"
@@ -153,15 +167,39 @@ class StoredInstance:
 
 
 @dataclass(frozen=True)
+class CompletedStudy:
+    """A study whose series are all complete."""
+
+    study_uid: str
+    revision: int
+
+
+@dataclass(frozen=True)
+class JobInput:
+    """Which series a job takes for one input of a pipeline that has several.
+
+    Attributes:
+        name: Of the input.
+        fitting: How many series of the study fit it; this one was chosen among them.
+    """
+
+    name: str
+    series_uid: str
+    fitting: int
+
+
+@dataclass(frozen=True)
 class PlannedJob:
     """A job to be: what it is derived from, and where its result goes.
 
     Attributes:
         id: ``derived_uuid`` of everything that makes the result this result (32 hex digits).
+        series_uid: Of the one series that is judged; empty: those of ``inputs``.
         sop_instance_uid: Of the one instance that is judged; empty: the whole series.
         input_digest: SHA-256 over the sorted (SOP Instance UID, digest) of its instances.
         model_sha256: Digest of the model's weights.
         send_to: Names of destinations.
+        inputs: Of a pipeline that has several, those that came.
     """
 
     id: str
@@ -177,6 +215,7 @@ class PlannedJob:
     priority: Priority
     deadline_s: float
     send_to: tuple[str, ...]
+    inputs: tuple[JobInput, ...] = ()
 
 
 @dataclass(frozen=True)

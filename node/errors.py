@@ -4,6 +4,7 @@ NodeError
 ├── ConfigError          the operator must edit a file; never retried
 ├── UsageError           the caller asked for something that is not there
 ├── RejectedInstance     the sender must change something; carries a DIMSE status
+├── ModelRefused         a model to be added is not what it should be; nothing of it was kept
 ├── UnreadableSeries     the spool does not give back what it was given; routed again later
 ├── BrokerAway           the bell cannot be rung; the ledger rings again
 ├── LeaseLost            another worker holds the job now; what this one made is discarded
@@ -48,6 +49,10 @@ class RejectedInstance(NodeError):
     def __init__(self, what: str, *, do: str, status: int) -> None:
         super().__init__(what, do=do)
         self.status = status
+
+
+class ModelRefused(NodeError):
+    """A model to be added is not what it should be. Nothing of it was kept."""
 
 
 class UnreadableSeries(NodeError):

@@ -18,6 +18,7 @@ from node.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from node.settings import Work
 
@@ -39,8 +40,9 @@ class _Child:
 class InferenceProcess:
     """One child process with warm models. Started when first asked, replaced after a crash."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, models: Path | None = None) -> None:
         self._work = work
+        self._models = models
         self._child: _Child | None = None
         self._jobs = 0
 
@@ -85,7 +87,7 @@ class InferenceProcess:
     def _running(self) -> _Child:
         if self._child is None or self._child.process.poll() is not None:
             self.kill()
-            self._child = _start(self._work)
+            self._child = _start(self._work, self._models)
             self._jobs = 0
         return self._child
 
@@ -117,12 +119,13 @@ class InferenceProcess:
             child.requests.close()
 
 
-def _start(work: Work) -> _Child:
+def _start(work: Work, models: Path | None) -> _Child:
     environment = dict(os.environ)
     if work.threads:
         environment["OMP_NUM_THREADS"] = str(work.threads)
+    given = [] if models is None else [str(models)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "node.inference_child", str(work.memory_bytes)],
+        [sys.executable, "-m", "node.inference_child", str(work.memory_bytes), *given],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

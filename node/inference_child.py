@@ -29,16 +29,16 @@ from node.domain import Role
 from node.encode.work import Work
 from node.errors import GateClosed
 from node.load.prior import Earlier
-from pipelines import registry
+from pipelines import models, registry
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from pipelines.contract import Pipeline
+    from pipelines.contract import AnyPipeline
 
 
 @cache
-def _warm(name: str) -> Pipeline:
+def _warm(name: str) -> AnyPipeline:
     pipeline = registry.get(name)
     pipeline.warm_up()
     return pipeline
@@ -49,7 +49,7 @@ def _header(path: str) -> Dataset:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """Do what one request asks: warm models up, or analyse one series."""
+    """Do what one request asks: warm models up, or analyse the inputs of a job."""
     if "warm" in request:
         for name in request["warm"]:
             _warm(name)
@@ -73,7 +73,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     priors = request.get("priors")
     analysis = analyse(
         pipeline,
-        [Path(path) for path in request["paths"]],
+        {name: [Path(path) for path in paths] for name, paths in request["inputs"].items()},
         work,
         Path(request["folder"]),
         None if priors is None else Earlier.from_json(priors),
@@ -113,8 +113,9 @@ def _read_requests(requests: SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def main(memory_bytes: int) -> None:
+def main(memory_bytes: int, models_folder: Path | None = None) -> None:
     """Answer requests from standard input until it closes."""
+    models.use(models_folder)
     with suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be patient data on disk
@@ -139,4 +140,4 @@ def main(memory_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *map(Path, sys.argv[2:]))

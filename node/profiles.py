@@ -8,10 +8,18 @@ site may list its own.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    MRImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+)
 
 from node.domain import Role
 
@@ -37,21 +45,34 @@ SOP_CLASSES: Final = {
     Role.PDF: UID("1.2.840.10008.5.1.4.1.1.104.1"),
     Role.REJECTION: UID("1.2.840.10008.5.1.4.1.1.88.59"),
 }
-"""Role -> SOP class of its objects (PS3.4 table B.5-1)."""
+"""Role -> SOP class of its objects (PS3.4 table B.5-1), but for ``Role.IMAGES``."""
+
+IMAGE_CLASSES: Final = frozenset(
+    {
+        CTImageStorage,
+        MRImageStorage,
+        EnhancedCTImageStorage,
+        EnhancedMRImageStorage,
+        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    }
+)
+"""Of derived images: that of their source, or a capture where the source was a view or a clip."""
 
 DEFAULT_PROFILE: Final = "air"
 
 PROFILES: Final[Mapping[str, frozenset[Role]]] = {
+    # Derived images are in each: every archive takes images, and few pipelines make any; for one
+    # that does nothing else, a profile without them would send a report on nothing.
     # IHE AI Results: what software reads. Every other profile is measured against it.
-    "air": frozenset({Role.SEG, Role.SR}),
+    "air": frozenset({Role.IMAGES, Role.SEG, Role.SR}),
     # Draws segmentations and coordinates, shows any other report as text.
-    "ohif": frozenset({Role.SEG, Role.SR, Role.VIEWER_SR, Role.TEXT_SR}),
+    "ohif": frozenset({Role.IMAGES, Role.SEG, Role.SR, Role.VIEWER_SR, Role.TEXT_SR}),
     # Draws segmentations and presentation states; reports are text with links to images.
-    "weasis": frozenset({Role.SEG, Role.SR, Role.GSPS, Role.KO}),
+    "weasis": frozenset({Role.IMAGES, Role.SEG, Role.SR, Role.GSPS, Role.KO}),
     # Stores all of it; its own viewers draw no segmentation, but show pictures and documents.
-    "orthanc": frozenset({Role.SEG, Role.SR, Role.SC, Role.PDF}),
+    "orthanc": frozenset({Role.IMAGES, Role.SEG, Role.SR, Role.SC, Role.PDF}),
     # Knows images and perhaps presentation states.
-    "old-pacs": frozenset({Role.SC, Role.GSPS}),
+    "old-pacs": frozenset({Role.IMAGES, Role.SC, Role.GSPS}),
 }
 
 CHOSEN_BY_THE_NODE: Final = frozenset({Role.LABELMAP_SR, Role.COMPREHENSIVE_SR, Role.REJECTION})
@@ -110,8 +131,8 @@ def to_send(made: Collection[str], wanted: Collection[Role]) -> tuple[str, ...]:
 
 
 def kind_of(role: str) -> Role:
-    """Return the role without the number that tells parametric maps apart."""
-    return Role(role.rstrip("0123456789").rstrip("-"))
+    """Return the role without the numbers that tell maps, series and images apart."""
+    return Role(re.sub(r"(-\d+)+$", "", role))
 
 
 def rank(role: str) -> tuple[int, str]:

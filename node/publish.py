@@ -18,7 +18,7 @@ from node import profiles, publish_gate
 from node.crashpoint import reach
 from node.domain import Artifact, Lease, Outcome, Role
 from node.spool import fsync_directory
-from node.store import deliveries, jobs
+from node.store import deliveries, jobs, modes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from node.store.ledger import Ledger
 
 
+_DEFERRED_BYTES = 1 << 16
+
+
 def publish(  # noqa: PLR0913 - one result and everything that its fate depends on
     ledger: Ledger,
     lease: Lease,
@@ -36,6 +39,7 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
     outcome: Outcome,
     made: Mapping[str, Path],
     sources: Sequence[Dataset],
+    beside: Sequence[Dataset] = (),
     superseded: Sequence[Dataset],
     folder: Path,
     send_to: Mapping[str, Collection[Role]],
@@ -50,6 +54,7 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
         outcome: What the job says.
         made: Role -> file of each object that this attempt made, all in one folder.
         sources: Headers of the instances that were analysed.
+        beside: Those of other series that were analysed together with them.
         superseded: Headers of the objects of the result that this one replaces.
         folder: Of all artifacts.
         send_to: Destination -> which objects it gets.
@@ -62,7 +67,8 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
     """
     kept = folder / lease.job.id
     if not kept.exists():
-        publish_gate.verify([dcmread(path) for path in made.values()], sources, superseded, tick)
+        objects = [_read(role, path) for role, path in made.items()]
+        publish_gate.verify(objects, sources, superseded, tick, beside=beside)
         tick()
         reach("publish.gate_passed")
         _make_durable(ledger, lease, made, kept)
@@ -78,12 +84,19 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
         artifacts.append(artifact)
     with ledger.write() as db:
         jobs.finish(db, lease, outcome, json.dumps(dict(seconds)))
-        for name, wanted in send_to.items():
+        recipients = {} if modes.withhold(db, lease) else send_to
+        for name, wanted in recipients.items():
             roles = profiles.to_send([one.role for one in artifacts], wanted)
             sent = [one for one in artifacts if one.role in roles]
             deliveries.plan_deliveries(db, sent, name)
     reach("publish.finished")
     return tuple(artifacts)
+
+
+def _read(role: str, path: Path) -> Dataset:
+    """Read an object; the pixels of a derived image stay on the disk until somebody asks."""
+    images = profiles.kind_of(role) is Role.IMAGES
+    return dcmread(path, defer_size=_DEFERRED_BYTES if images else None)
 
 
 def _make_durable(ledger: Ledger, lease: Lease, made: Mapping[str, Path], kept: Path) -> None:

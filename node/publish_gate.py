@@ -30,13 +30,14 @@ from node.gate.belonging import (
     uid_problems,
 )
 from node.gate.contents import contents_of
+from node.gate.derived_images import image_problems, series_problems
 from node.gate.documents import documents_of
 from node.gate.parametric_map import map_problems
 from node.gate.pictures import pdf_problems, picture_problems
 from node.gate.report import report_problems
 from node.gate.segmentation import outlines_of, segmentation_problems
 from node.gate.selection import is_rejection_note, presentation_problems, selection_problems
-from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
+from node.profiles import IMAGE_CLASSES, LABEL_MAP_SEGMENTATION_STORAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,7 @@ _OTHERS: dict[str, tuple[str, Problems]] = {
         picture_problems,
     ),
     EncapsulatedPDFStorage: ("The PDF", pdf_problems),
+    **dict.fromkeys(IMAGE_CLASSES, ("A derived image", image_problems)),
 }
 """SOP class -> what a message calls it, and what is checked of it alone."""
 
@@ -78,20 +80,24 @@ def verify(
     sources: Sequence[Dataset],
     superseded: Sequence[Dataset] = (),
     tick: Callable[[], None] = lambda: None,
+    *,
+    beside: Sequence[Dataset] = (),
 ) -> None:
     """Hold the objects of one result against the instances they were made from.
 
     Args:
         objects: As read back from disk, of every kind a result may have.
-        sources: Headers of the instances that were analysed.
+        sources: Headers of the instances that were analysed, of the series that the result lies on.
         superseded: Headers of the objects of the result that this one replaces: what a rejection
             note may reject, and a report may call its predecessor.
         tick: Called between objects; keeps the lease.
+        beside: Headers of the other series that were analysed: evidence of the same patient and
+            study, on which nothing is drawn.
 
     Raises:
         GateClosed: With every problem found, each a sentence without patient data.
     """
-    problems = tuple(dict.fromkeys(_problems(objects, sources, superseded, tick)))
+    problems = tuple(dict.fromkeys(_problems(objects, sources, superseded, tick, beside)))
     if problems:
         raise GateClosed(problems)
 
@@ -101,13 +107,15 @@ def _problems(
     sources: Sequence[Dataset],
     superseded: Sequence[Dataset],
     tick: Callable[[], None],
+    beside: Sequence[Dataset],
 ) -> Iterator[str]:
     if not objects or not sources:
         yield "There is no result object or no source instance to compare."
         return
-    yield from uid_problems(objects, sources)
+    yield from uid_problems(objects, (*sources, *beside))
     if len(set(map(device_uid, objects))) > 1:
         yield "The objects name different algorithms as their maker (Device UID)."
+    yield from series_problems(objects, sources)
     documents = documents_of(objects)
     if not documents:
         yield "The result has no report."
@@ -123,7 +131,7 @@ def _problems(
         if name is None:
             yield f"An object of the result is of a kind that no result has ({one.SOPClassUID})."
             continue
-        yield from _each(one, name, objects, sources, superseded)
+        yield from _each(one, name, objects, sources, superseded, beside=beside)
     for document in documents:
         tick()
         yield from _said_of(document.name, report_problems(document, sources))
@@ -135,22 +143,24 @@ def _problems(
     yield from agreement_problems(documents, segmentations)
 
 
-def _each(
+def _each(  # noqa: PLR0913 - an object and all that it is held against
     one: Dataset,
     name: str,
     objects: Sequence[Dataset],
     sources: Sequence[Dataset],
     superseded: Sequence[Dataset],
+    *,
+    beside: Sequence[Dataset],
 ) -> Iterator[str]:
     """Yield what is wrong with one object of any kind, as sentences."""
     contents = contents_of(one)
-    known: Sequence[Dataset] = (*sources, *objects)
+    known: Sequence[Dataset] = (*sources, *beside, *objects)
     what = "neither source nor result"
     if is_rejection_note(one):
         known, what = superseded, "not superseded"
     elif one.SOPClassUID in _SELECTIONS:
         known, what = sources, "not images of the source"
-    yield from _said_of(name, identity_problems(one, sources))
+    yield from _said_of(name, identity_problems(one, (*sources, *beside)))
     yield from _said_of(name, reference_problems(one, contents, known, superseded, what))
     yield from _said_of(name, author_problems(one))
     yield from (f"{name}: {problem}" for problem in code_problems(contents))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,8 +13,11 @@ from pydicom import dcmread
 from pydicom.multival import MultiValue
 
 from node.errors import ConfigError, UnreadableSeries
+from node.load.headers import groups, technical_attributes
+from node.load.source import read_headers
 from node.malformed import MALFORMED
-from pipelines import registry
+from pipelines import models, registry
+from pipelines.runtimes.manifest import ManifestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from node.settings import Patterns, Route, Settings
-    from pipelines.contract import Pipeline
+    from pipelines.contract import AnyPipeline
 
 CALLING_AE_TITLE = "CallingAETitle"
 """Not an attribute of the instance, but of the association that brought it."""
@@ -44,10 +48,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class Decision:
-    """What one route, and one pipeline of it, says to one series."""
+    """What one route, and one input of a pipeline of it, says to one series.
+
+    Attributes:
+        input: Name of the input; empty where the pipeline judges single series.
+    """
 
     route: str
     pipeline: str
+    input: str
     of_route: tuple[Condition, ...]
     of_pipeline: tuple[Condition, ...]
 
@@ -101,7 +110,9 @@ def read_attributes(paths: Iterable[Path], keywords: Iterable[str]) -> Attribute
     Raises:
         UnreadableSeries: A file is not there, or is no DICOM file.
     """
-    tags = sorted(set(keywords) - {CALLING_AE_TITLE})
+    keywords, paths = set(keywords), list(paths)
+    seen_by = {one for one in keywords if one.startswith(registry.SEEN_BY)}
+    tags = sorted(keywords - seen_by - {CALLING_AE_TITLE})
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path in paths:
         try:
@@ -113,6 +124,12 @@ def read_attributes(paths: Iterable[Path], keywords: Iterable[str]) -> Attribute
             ) from error
         for keyword in tags:
             found[keyword].update(_values(header, keyword))
+    if seen_by:
+        with suppress(*MALFORMED):  # then it is seen as nothing
+            (first,) = read_headers(paths[:1])
+            technical = technical_attributes(list(groups(first, 0)))
+            for keyword in seen_by:
+                found[keyword].update(filter(None, [registry.input_seen(keyword, technical)]))
     return {keyword: frozenset(values) for keyword, values in found.items() if values}
 
 
@@ -125,11 +142,11 @@ def _values(header: Dataset, keyword: str) -> Iterator[str]:
     yield from (str(one) for one in several if one is not None and one != "")
 
 
-def pipeline(name: str) -> Pipeline:
+def pipeline(name: str) -> AnyPipeline:
     """Return a pipeline of a route.
 
     Raises:
-        ConfigError: It is not installed, or lacks a package.
+        ConfigError: It is not there, lacks a package, or is not the model that was added.
     """
     try:
         return registry.get(name)
@@ -139,6 +156,11 @@ def pipeline(name: str) -> Pipeline:
             f"No pipeline is called '{name}'.",
             do=f"Install the package that brings it, or use one of: {known}.",
         ) from None
+    except (models.ModelChanged, ManifestError) as error:
+        raise ConfigError(
+            f"The model '{name}' cannot be used as it lies there.",
+            do=f"{error} Remove and add it again: radnode models remove {name}.",
+        ) from error
     except ImportError as error:
         raise ConfigError(
             f"Pipeline '{name}' needs {error.name}, which is not installed.",
@@ -152,7 +174,8 @@ def keywords(settings: Settings) -> frozenset[str]:
     for route in settings.routes:
         looked_at.update(route.match)
         for name in route.run:
-            looked_at.update(pipeline(name).input)
+            for patterns in registry.inputs_of(pipeline(name)).values():
+                looked_at.update(patterns)
     return frozenset(looked_at)
 
 
@@ -162,16 +185,18 @@ def name_of(route: Route, number: int) -> str:
 
 
 def decide(settings: Settings, attributes: Attributes) -> tuple[Decision, ...]:
-    """Return what every route and each of its pipelines says to one series."""
+    """Return what every route and each input of its pipelines says to one series."""
     return tuple(
         Decision(
             name_of(route, number),
             name,
+            input_name,
             conditions(route.match, attributes),
-            conditions(pipeline(name).input, attributes),
+            conditions(patterns, attributes),
         )
         for number, route in enumerate(settings.routes, start=1)
         for name in route.run
+        for input_name, patterns in registry.inputs_of(pipeline(name)).items()
     )
 
 
@@ -181,9 +206,12 @@ def routes_by_name(settings: Settings) -> Mapping[str, Route]:
 
 
 def attributes_of(
-    settings: Settings, paths: Sequence[Path], calling_aes: Sequence[str]
+    settings: Settings,
+    paths: Sequence[Path],
+    calling_aes: Sequence[str],
+    also: Iterable[str] = (),
 ) -> Attributes:
-    """Return what a series says to the keywords that the configuration looks at."""
-    attributes = read_attributes(paths, keywords(settings))
+    """Return what a series says to the keywords that the configuration looks at, and to others."""
+    attributes = read_attributes(paths, keywords(settings).union(also))
     attributes[CALLING_AE_TITLE] = frozenset(calling_aes)
     return attributes

@@ -1,16 +1,14 @@
-"""The TOML file as types. The only reader of configuration files and of the environment.
+"""The TOML file as types; ``configuration`` reads it into them.
 
 Every default works on a fresh machine; a misspelt key is an error, not a silent default.
 """
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -18,7 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -27,9 +24,6 @@ from pydicom.datadict import tag_for_keyword
 from node.domain import Role
 from node.errors import ConfigError
 from node.profiles import CHOSEN_BY_THE_NODE, DEFAULT_PROFILE, PROFILES
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 AETitle = Annotated[
     str,
@@ -43,9 +37,6 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,16}$")]
 Patterns = Mapping[str, str | tuple[str, ...]]
-
-SEARCH_PATH = (Path("radnode.toml"), Path("/etc/radnode/radnode.toml"))
-CONFIG_VARIABLE = "RADNODE_CONFIG"
 
 
 class Section(BaseModel):
@@ -111,6 +102,8 @@ class Complete(Section):
 
     series_s: float = Field(default=10.0, ge=0)
     study_s: float = Field(default=60.0, ge=0)
+    missing_s: float = Field(default=1800.0, ge=0)
+    """Quiet time after which a study's report says that a series it needs never came."""
     modality: dict[Modality, Quiet] = Field(default_factory=dict)
     """Other times for some modalities."""
 
@@ -292,6 +285,11 @@ class Settings(Section):
         return self.data / "artifacts"
 
     @property
+    def models_folder(self) -> Path:
+        """Models that were added; a folder each."""
+        return self.data / "models"
+
+    @property
     def work_folder(self) -> Path:
         """Where a worker's inference process writes before the publish gate."""
         return self.data / "work"
@@ -332,67 +330,3 @@ class Settings(Section):
                 f"No destination is called '{name}'.",
                 do=f"Add [destinations.{name}] to radnode.toml, or use one of: {known}.",
             ) from None
-
-
-def find_config(explicit: Path | None = None) -> Path | None:
-    """Return the file to read: ``--config``, ``RADNODE_CONFIG``, ``./radnode.toml``, ``/etc``.
-
-    None means: there is no file, use the defaults.
-
-    Raises:
-        ConfigError: A file was named and is not there.
-    """
-    named = explicit or (Path(v) if (v := os.environ.get(CONFIG_VARIABLE)) else None)
-    if named is not None:
-        if not named.is_file():
-            raise ConfigError(
-                f"There is no configuration file {named}.",
-                do="Check --config and RADNODE_CONFIG, or run 'radnode init' to write one.",
-            )
-        return named
-    return next((path for path in SEARCH_PATH if path.is_file()), None)
-
-
-def load_settings(explicit: Path | None = None) -> Settings:
-    """Read the configuration.
-
-    A relative folder is taken from the folder of the file it stands in.
-
-    Raises:
-        ConfigError: The file is missing, not TOML, or says something that is not allowed.
-    """
-    path = find_config(explicit)
-    if path is None:
-        return Settings()
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-        settings = Settings.model_validate(table)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}.", do="Mend that line.") from error
-    except ValidationError as error:
-        what = "; ".join(_sentence(one) for one in error.errors(include_input=False))
-        raise ConfigError(f"{path}: {what}.", do="Mend these keys.") from error
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror}.", do="Check its permissions."
-        ) from error
-    folder = path.resolve().parent
-    destinations = {
-        name: destination.model_copy(update={"path": folder / destination.path})
-        if isinstance(destination, FolderDestination)
-        else destination
-        for name, destination in settings.destinations.items()
-    }
-    return settings.model_copy(
-        update={"data": folder / settings.data, "destinations": destinations}
-    )
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """Return which key is wrong, and how; places in lists count from 1, as people do."""
-    place = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in error["loc"])
-    said = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        said = "there is no such key"
-    return f"{place.lstrip('.') or 'file'}: {said}"

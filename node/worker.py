@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from node import bell, profiles, publish, route
 from node.crashpoint import reach
+from node.derive import digest_of, parameters_of
 from node.domain import Lease, Outcome, Role
 from node.errors import DiskFailed, LeaseLost, ModelFailed, NodeError, disk_failed
 from node.inference import InferenceProcess
-from node.load.source import read_headers, readable_headers
+from node.load.inputs import headers_of, in_order
+from node.load.source import read_headers
 from node.log import get_logger, short
-from node.plan import input_digest, parameters_of
 from node.priors.fetch import deadline_s, looked_up
 from node.profiles import DEFAULT_PROFILE, PROFILES
 from node.store import deliveries, jobs, rejections, studies, workers
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from node.domain import PlannedJob
     from node.settings import Settings
     from node.store.ledger import Ledger
 
@@ -49,7 +51,7 @@ class Stopping(Exception):
 
 
 class Overtaken(Exception):
-    """The series has grown since the job was planned; its result would be of no revision."""
+    """A series has grown since the job was planned; its result would be of no revision."""
 
 
 class Worker:
@@ -59,7 +61,7 @@ class Worker:
         self._settings = settings
         self._ledger = ledger
         self._name = name
-        self._inference = InferenceProcess(settings.work)
+        self._inference = InferenceProcess(settings.work, settings.models_folder)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._touched_at = 0.0
@@ -167,25 +169,30 @@ class Worker:
         """Infer and publish; the outcome."""
         self._check_version(lease)
         with self._ledger.read() as db:
-            instances = studies.instances_of(
-                db, lease.job.study_uid, lease.job.series_uid, lease.job.sop_instance_uid
-            )
+            instances = studies.instances_by_input(db, lease.job)
             superseded, rejected = self._earlier_results(db, lease)
-            calling_aes = studies.calling_aes_of(db, lease.job.study_uid, lease.job.series_uid)
-        if input_digest(instances) != lease.job.input_digest:
+        if digest_of(instances) != lease.job.input_digest:
             raise Overtaken
-        paths = [self._settings.spool_folder / one.path for one in instances]
+        inputs = in_order(
+            route.pipeline(lease.job.pipeline),
+            {
+                name: [self._settings.spool_folder / one.path for one in of]
+                for name, of in instances.items()
+            },
+        )
+        first = next(iter(inputs))
+        calling_aes = self._calling_aes(lease.job, first)
         send_to = {name: self._wanted_by(name) for name in lease.job.send_to}
         tick = self._keep(lease)
-        beside = folder.with_name(f"priors-{lease.token}")
+        priors = folder.with_name(f"priors-{lease.token}")
         with looked_up(
-            self._settings, lease, paths, calling_aes, folder=beside, tick=tick
+            self._settings, lease, inputs[first], calling_aes, folder=priors, tick=tick
         ) as earlier:
             answer = self._inference.ask(
                 {
                     "job_id": lease.job.id,
                     "pipeline": lease.job.pipeline,
-                    "paths": [str(path) for path in paths],
+                    "inputs": {name: [*map(str, paths)] for name, paths in inputs.items()},
                     "superseded": [str(path) for path in superseded],
                     "rejected": [str(path) for path in rejected],
                     "roles": sorted(profiles.to_make(send_to.values())),
@@ -198,12 +205,14 @@ class Worker:
             )
         reach("worker.inferred")
         outcome = Outcome(answer["outcome"])
+        sources, beside = headers_of(inputs)
         publish.publish(
             self._ledger,
             lease,
             outcome=outcome,
             made={role: Path(path) for role, path in answer["files"].items()},
-            sources=readable_headers(paths),
+            sources=sources,
+            beside=beside,
             superseded=read_headers([*{*superseded, *rejected}]),
             send_to=send_to,
             folder=self._settings.artifact_folder,
@@ -211,6 +220,12 @@ class Worker:
             tick=tick,
         )
         return outcome
+
+    def _calling_aes(self, job: PlannedJob, name: str) -> tuple[str, ...]:
+        """Return who sent the series of one input of a job."""
+        by_input = {one.name: one.series_uid for one in job.inputs}
+        with self._ledger.read() as db:
+            return studies.calling_aes_of(db, job.study_uid, by_input.get(name, job.series_uid))
 
     def _keep(self, lease: Lease) -> Callable[[], None]:
         """Return what to call once a second while a job runs: it renews the lease."""

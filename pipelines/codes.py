@@ -25,6 +25,7 @@ RIGHT: Final = Code("24028007", "SCT", "Right")
 # Findings, CID 7151 and 6104
 HAEMORRHAGE: Final = Code("50960005", "SCT", "Hemorrhage")
 NODULE: Final = Code("27925004", "SCT", "Nodule")
+FRACTURE: Final = Code("125605004", "SCT", "Fracture of bone")
 OPACITY: Final = Code("112001", "DCM", "Opacity")
 
 # Measurements, CID 7469
@@ -71,6 +72,8 @@ OUTSIDE_PS3_16: Final = frozenset(
         # In CID 7470 by these words, where pydicom's table has another context group's.
         LONG_AXIS,
         SHORT_AXIS,
+        # SNOMED CT's own; PS3.16 has no concept for a broken bone of any place.
+        FRACTURE,
         # In an IHE supplement only (AIR, trial implementation, 6.5.3.1).
         Code("Newcode1", "99IHE", "Processing Algorithm"),
     }

@@ -264,9 +264,10 @@ class Result:
         segments: Each becomes one segment of the segmentation.
         notes: Sentences for the reader: limits, quality remarks. None empty; no control
             characters but line breaks and tabs.
-        maps: Each becomes a parametric map, for destinations that ask for them.
+        maps: Each becomes a parametric map, for destinations that ask for them; of ``Images``,
+            which have no place in the patient, they are drawn in the picture and the PDF.
         images: Each becomes a series of images, for destinations that ask for them.
-        charts: Drawn in the summary picture and the PDF.
+        charts: Drawn in the summary picture and the PDF; at most four, no two of one title.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -312,7 +313,8 @@ class Model:
 class Described(Protocol):
     """What every pipeline says of itself, in attributes of its class or of its object.
 
-    A pipeline may also have ``priority``, ``"stat"`` where its jobs and results go before others'
+    A pipeline may also have ``enabled``, False where it does not run until a site says so; and
+    ``priority``, ``"stat"`` where its jobs and results go before others'
     whatever the route says.
     """
 
@@ -370,7 +372,12 @@ class Pipeline(Described, Protocol):
 
 @runtime_checkable
 class StudyPipeline(Described, Protocol):
-    """One clinical question to several series of a study, such as T1, T2 and FLAIR."""
+    """One clinical question to several series of a study, such as T1, T2 and FLAIR.
+
+    Where patterns cannot tell them apart, a method ``input_of(attributes)`` may: it returns which
+    of ``inputs`` a series is by its technical attributes (as ``Volume.attributes``), or None. It is
+    asked of every series that the patterns match, before any network is loaded.
+    """
 
     @property
     def inputs(self) -> Mapping[str, Patterns]:

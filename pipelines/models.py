@@ -88,7 +88,11 @@ def use(folder: Path | None) -> None:
 
 
 def added() -> tuple[AddedModel, ...]:
-    """Return every model that was added, by name."""
+    """Return every model that was added, by name.
+
+    Raises:
+        ModelChanged: The ``model.toml`` of one is damaged.
+    """
     if _folder is None or not _folder.is_dir():
         return ()
     return tuple(_read(path.parent) for path in sorted(_folder.glob(f"*/{MANIFEST}")))
@@ -114,11 +118,18 @@ def get(name: str) -> AddedModel:
 
 
 def _read(folder: Path) -> AddedModel:
-    stated = tomllib.loads((folder / MANIFEST).read_text("utf-8"))
+    try:
+        stated = tomllib.loads((folder / MANIFEST).read_text("utf-8"))
+        files = dict(stated["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelChanged(
+            f"{MANIFEST} of the model {folder.name} is damaged. "
+            f"Run 'radnode models remove {folder.name}', then add it again."
+        ) from error
     return AddedModel(
         name=folder.name,
         folder=folder,
-        files=dict(stated["files"]),
+        files=files,
         licence=stated.get("licence", ""),
         citation=stated.get("citation", ""),
         source=stated.get("source", ""),

@@ -53,7 +53,7 @@ def document(subject: Subject, result: Result, groups: list[Any]) -> Any:
         ),
     )
     content = report[0].ContentSequence
-    content.insert(len(content) - 1, image_library(subject.instances))
+    content.insert(len(content) - 1, image_library((*subject.instances, *subject.beside)))
     # Last, because readers that follow the template's order stop at the first extra row.
     for sentence in [*context.summary(result), *context.provenance(subject.author)]:
         content.append(items.text(codes.COMMENT, sentence))
@@ -61,7 +61,16 @@ def document(subject: Subject, result: Result, groups: list[Any]) -> Any:
 
 
 def image_library(instances: tuple[Dataset, ...]) -> Any:
-    """Return TID 1600: which images were analysed, with what they have in common."""
+    """Return TID 1600: which images were analysed, in a group for each series."""
+    series: dict[str, list[Dataset]] = {}
+    for instance in instances:
+        series.setdefault(str(instance.SeriesInstanceUID), []).append(instance)
+    groups = [_image_library_group(images) for images in series.values()]
+    return items.container(codes.IMAGE_LIBRARY, groups, template="1600")
+
+
+def _image_library_group(instances: list[Dataset]) -> Any:
+    """Return TID 1601 for the images of a series, with what they have in common."""
     first = instances[0]
     common = [items.code(codes.MODALITY, _modality(first), items.HAS_ACQ_CONTEXT)]
     if "FrameOfReferenceUID" in first:
@@ -87,8 +96,7 @@ def image_library(instances: tuple[Dataset, ...]) -> Any:
         )
         for instance in instances
     ]
-    group = items.container(codes.IMAGE_LIBRARY_GROUP, [*common, *images])
-    return items.container(codes.IMAGE_LIBRARY, [group], template="1600")
+    return items.container(codes.IMAGE_LIBRARY_GROUP, [*common, *images])
 
 
 def _spoken_findings(subject: Subject, result: Result) -> tuple[Finding, ...]:

@@ -53,6 +53,7 @@ class Subject:
         tracking_uid: Segment label, or ``finding-N`` for a finding without one -> UID.
         segments: Label -> where it is stored. An empty segment is not stored.
         frame_numbers: Multi-frame only: image ``k`` is frame ``frame_numbers[k]``, from 1.
+        beside: Headers of other series that were analysed together with them.
     """
 
     instances: tuple[Dataset, ...]
@@ -61,6 +62,7 @@ class Subject:
     tracking_uid: Callable[[str], str]
     segments: Mapping[str, SegmentReference] = field(default_factory=dict)
     frame_numbers: tuple[int, ...] = ()
+    beside: tuple[Dataset, ...] = ()
 
     def image(self, index: int) -> tuple[Dataset, int | None]:
         """Return the instance that holds an image of the study, and its frame number if any."""

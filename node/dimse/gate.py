@@ -16,11 +16,11 @@ from pydicom.uid import UID
 
 from node.dimse.elements import MalformedDataSet, read_values
 from node.errors import RejectedInstance
-from node.profiles import SOP_CLASSES
+from node.profiles import IMAGE_CLASSES, SOP_CLASSES
 from node.uids import is_uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from node.spool import Spool
@@ -37,8 +37,9 @@ MANUFACTURER = "radnode"
 """(0008,0070) of every object that this software makes."""
 
 MADE_CLASSES = frozenset(SOP_CLASSES.values())
-"""Of these objects. An image of a scanner is never ours, whatever it says of its maker: it would
-be acknowledged and never analysed."""
+"""Of these objects, and of ``IMAGE_CLASSES`` those that say that they are derived. An image of a
+scanner is never ours, whatever it says of its maker: it would be acknowledged and never
+analysed."""
 
 INFLATED_RATIO = 100
 INFLATED_BYTES = 512_000_000
@@ -58,11 +59,14 @@ node asks for those of one study at a time."""
 _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018
 _MODALITY = 0x00080060
+_IMAGE_TYPE = 0x00080008
 _MANUFACTURER = 0x00080070
 _STUDY = 0x0020000D
 _SERIES = 0x0020000E
 _REFERENCED, _FAILED = 0x00081199, 0x00081198
-_WANTED = frozenset({_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _MANUFACTURER, _STUDY, _SERIES})
+_WANTED = frozenset(
+    {_SOP_CLASS, _SOP_INSTANCE, _MODALITY, _MANUFACTURER, _IMAGE_TYPE, _STUDY, _SERIES}
+)
 _PIECE_BYTES = 1 << 18
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 
@@ -179,8 +183,14 @@ def _identify(path: Path, data_offset: int, syntax: UID) -> Identity:
         study_uid=_legal(text.get(_STUDY, ""), "Study Instance UID", ILLEGAL_STUDY_UID),
         series_uid=_legal(text.get(_SERIES, ""), "Series Instance UID", ILLEGAL_SERIES_UID),
         modality=modality if _CODE_STRING.fullmatch(modality) else "",
-        made_here=text.get(_MANUFACTURER) == MANUFACTURER and text.get(_SOP_CLASS) in MADE_CLASSES,
+        made_here=text.get(_MANUFACTURER) == MANUFACTURER and _can_be_made_here(text),
     )
+
+
+def _can_be_made_here(text: Mapping[int, str]) -> bool:
+    sop_class = text.get(_SOP_CLASS)
+    derived = text.get(_IMAGE_TYPE, "").startswith("DERIVED")
+    return sop_class in MADE_CLASSES or (sop_class in IMAGE_CLASSES and derived)
 
 
 def _inflate(path: Path, data_offset: int, write: Callable[[bytes], None]) -> None:

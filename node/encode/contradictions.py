@@ -13,7 +13,9 @@ from node.gate.voxels import ML_PER_UNIT
 from node.uids import is_uid
 from pipelines.codes import VOLUME
 from pipelines.contract import (
+    Chart,
     Code,
+    DerivedImages,
     Finding,
     Graphic,
     Measurement,
@@ -50,6 +52,10 @@ _POINTS = {
 """How many points each shape has (PS3.3 C.18.6.1.2)."""
 
 
+_MOST_CHARTS = 4
+"""More would leave no room for words in the picture."""
+
+
 def contradictions(source: Source, result: Result, report: str) -> Iterator[str]:
     """Yield what is wrong with a result, as sentences.
 
@@ -64,17 +70,16 @@ def contradictions(source: Source, result: Result, report: str) -> Iterator[str]
         yield "The pipeline asks for an ECG report, but the study is no waveform."
     elif report != "ecg_report" and isinstance(source.study, Waveform):
         yield "The pipeline asks for a report on images, but the study is a waveform."
-    labels = [segment.label for segment in result.segments]
-    if len(set(labels)) < len(labels):
-        yield "Two segments have the same label."
-    names = [one.label for one in result.maps]
-    if len(set(names)) < len(names):
-        yield "Two parametric maps have the same label."
+    yield from _repeated(result)
+    yield from _chart_contradictions(result.charts)
     yield from _untellable(result)
     for one in result.maps:
         yield from _map_contradictions(source.study, one)
+    for images in result.images:
+        yield from _images_contradictions(source.study, images)
     for segment in result.segments:
         yield from _segment_contradictions(source.study, segment)
+    labels = [segment.label for segment in result.segments]
     outlined = {segment.label for segment in result.segments if segment.mask.any()}
     for finding in result.findings:
         name = finding.finding.meaning
@@ -82,6 +87,17 @@ def contradictions(source: Source, result: Result, report: str) -> Iterator[str]
             yield f"The finding {name!r} names a segment that the result does not have."
         wrong = (*_wrong(source.study, finding), *_wrong_outline(finding, outlined))
         yield from (f"The finding {name!r} {what}." for what in wrong)
+
+
+def _repeated(result: Result) -> Iterator[str]:
+    for what, labels in (
+        ("segments", [one.label for one in result.segments]),
+        ("parametric maps", [one.label for one in result.maps]),
+        ("series of derived images", [one.label for one in result.images]),
+        ("charts", [one.title for one in result.charts]),
+    ):
+        if len(set(labels)) < len(labels):
+            yield f"Two {what} have the same label."
 
 
 def _untellable(result: Result) -> Iterator[str]:
@@ -108,6 +124,7 @@ def _codes(result: Result) -> Iterator[Code]:
     for segment in result.segments:
         yield from (segment.category, segment.property)
     yield from (one.quantity for one in result.maps)
+    yield from (one.derivation for one in result.images)
 
 
 def _is_storable(code: Code) -> bool:
@@ -157,6 +174,46 @@ def _map_contradictions(study: Study, one: ParametricMap) -> Iterator[str]:
         yield f"The parametric map {one.label!r} has shape {one.values.shape}, not {study.shape}."
     elif not np.isfinite(one.values).all():
         yield f"The parametric map {one.label!r} has values that are not finite numbers."
+
+
+def _images_contradictions(study: Study, one: DerivedImages) -> Iterator[str]:
+    if not _is_label(one.label) or "|" in one.label:
+        yield (
+            "A label of derived images is empty, longer than 64 characters, or has a control"
+            " character, | or \\ in it."
+        )
+    if not one.description.strip() or not _is_text(one.description, but="\r\n\t"):
+        yield f"The derived images {one.label!r} do not say how they were made."
+    if isinstance(study, Waveform):
+        yield f"The derived images {one.label!r} are of a waveform."
+    elif one.values.shape != study.shape:
+        yield f"The derived images {one.label!r} have shape {one.values.shape}, not {study.shape}."
+    elif not all(np.isfinite(plane).all() for plane in one.values):
+        yield f"The derived images {one.label!r} have values that are not finite numbers."
+
+
+def _chart_contradictions(charts: tuple[Chart, ...]) -> Iterator[str]:
+    if len(charts) > _MOST_CHARTS:
+        yield f"The result has {len(charts)} charts; the picture holds {_MOST_CHARTS}."
+    for chart in charts:
+        said = [chart.x_title, chart.y_title, *(one.label for one in chart.curves)]
+        said += [words for _, words in chart.marks]
+        if not _is_label(chart.title):
+            yield (
+                "A chart's title is empty, longer than 64 characters, or has a control character"
+                " or \\ in it."
+            )
+        if not all(words.strip() and _is_text(words) for words in said):
+            yield f"The chart {chart.title!r} has an axis, a curve or a mark without a name."
+        if not chart.curves:
+            yield f"The chart {chart.title!r} has no curve."
+        for curve in chart.curves:
+            if curve.x.ndim != 1 or curve.x.shape != curve.y.shape or not curve.x.size:
+                yield f"A curve of {chart.title!r} is empty, or not one row of x and as many of y."
+            elif not np.isfinite(curve.x).all() or np.isinf(curve.y).any():
+                yield f"A curve of {chart.title!r} has numbers that are none."
+        if not all(math.isfinite(at) for at, _ in chart.marks):
+            yield f"A mark of {chart.title!r} is nowhere."
 
 
 def _wrong(study: Study, finding: Finding) -> Iterator[str]:

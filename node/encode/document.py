@@ -33,7 +33,7 @@ _DOCUMENTS = {
 def encode_document(
     report: Report,
     instances: tuple[Dataset, ...],
-    made: tuple[Dataset, ...],
+    beside: tuple[Dataset, ...],
     work: Work,
     role: Role = Role.SR,
 ) -> Dataset:
@@ -42,7 +42,8 @@ def encode_document(
     Args:
         report: What it says.
         instances: Headers of what was analysed; the first gives patient and study.
-        made: Objects of the same job that the report refers to.
+        beside: What else it rests on: other series that were analysed, and objects of the same
+            job that the report refers to.
         work: The job.
         role: Which of the result's reports it is; its UIDs and its place follow from it.
     """
@@ -52,7 +53,7 @@ def encode_document(
     bare.ContentSequence = []
     predecessor = work.predecessor_of(role)
     document: Dataset = _DOCUMENTS[report.sop_class_uid](
-        evidence=[identity.blank_identity(instance) for instance in (*instances, *made)],
+        evidence=[identity.blank_identity(instance) for instance in (*instances, *beside)],
         content=bare,
         series_instance_uid=work.uid(f"{role}-series"),
         series_number=1,

@@ -32,6 +32,7 @@ SERIES_NUMBER_OFFSET = {
     Role.TEXT_SR: 23500,
     Role.CAD_SR: 23700,
     Role.MAP: 24000,
+    Role.IMAGES: 24500,
     Role.GSPS: 25000,
     Role.KO: 26000,
     Role.SC: 27000,
@@ -44,6 +45,7 @@ _SERIES_WORDS = {
     Role.SEG: "Segmentation",
     Role.LABELMAP: "Segmentation",
     Role.MAP: "Map",
+    Role.IMAGES: "Images",
     Role.SR: "Report",
     Role.LABELMAP_SR: "Report",
     Role.COMPREHENSIVE_SR: "Report",
@@ -123,13 +125,13 @@ def set_identity(result: Dataset, source: Dataset) -> None:
         if tag is None:  # pragma: no cover - every keyword above is in the dictionary
             raise KeyError(keyword)
         if keyword in source:
-            copied = _as_text(source[keyword].value)
+            copied = as_text(source[keyword].value)
             result[tag] = DataElement(tag, vr, copied, validation_mode=IGNORE)
         elif keyword in _TYPE_2:
             result[tag] = DataElement(tag, vr, "", validation_mode=IGNORE)
 
 
-def _as_text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """Return a copy without bytes in the source's character set, which pydicom would write as is.
 
     A person name keeps them for ever, an item of a sequence until its values are read.
@@ -192,9 +194,9 @@ def _algorithm(work: Work, moment: datetime) -> Dataset:
 
 
 def _series_number_offset(role: str) -> int:
-    """Return the offset of a role; maps after the first, ``map-2`` and so on, follow it."""
-    number = role.removeprefix(f"{kind_of(role)}-")
-    return SERIES_NUMBER_OFFSET[kind_of(role)] + (int(number) - 1 if number.isdigit() else 0)
+    """Return the offset of a role; ``map-2``, ``images-2-0001`` and so on follow the first."""
+    number = role.removeprefix(kind_of(role)).removeprefix("-").partition("-")[0]
+    return SERIES_NUMBER_OFFSET[kind_of(role)] + (int(number) - 1 if number else 0)
 
 
 def _series_number(source: Dataset) -> int:

@@ -9,6 +9,7 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from node.domain import Role
 from node.encode.contradictions import TEMPLATES, contradictions
+from node.encode.derived.series import derived_series, grey_on_images
 from node.encode.document import encode_document
 from node.encode.key_objects import encode_key_objects, encode_rejection_note
 from node.encode.parametric_map import encode_parametric_map, map_role
@@ -53,7 +54,7 @@ def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
 
 
 def encode_could_not_look(
-    instances: tuple[Dataset, ...], reason: str, work: Work
+    instances: tuple[Dataset, ...], reason: str, work: Work, beside: tuple[Dataset, ...] = ()
 ) -> tuple[Encoded, ...]:
     """Return the objects that say why the study was not judged.
 
@@ -61,6 +62,7 @@ def encode_could_not_look(
         instances: Headers of what was received, in any order; at least one.
         reason: A sentence for a radiologist, without anything of the patient.
         work: The job.
+        beside: Headers of the other series, of a pipeline that needs several.
     """
     # They draw with matplotlib, which takes a second to import.
     from node.encode.pdf import encode_refusal_pdf  # noqa: PLC0415
@@ -68,7 +70,7 @@ def encode_could_not_look(
 
     ordered = tuple(sorted(instances, key=lambda instance: str(instance.SOPInstanceUID)))
     report = could_not_look(work.author, reason, about_waveform=work.report == "ecg_report")
-    made = [Encoded(Role.SR, encode_document(report, ordered, (), work))]
+    made = [Encoded(Role.SR, encode_document(report, ordered, beside, work))]
     if Role.SC in work.roles:
         made.append(Encoded(Role.SC, encode_refusal_picture(ordered, reason, work)))
     if Role.PDF in work.roles:
@@ -86,7 +88,7 @@ def within_images(source: Source, result: Result) -> Result:
 
 
 def on_images(source: Source, result: Result) -> Result:
-    """Return a result whose masks, maps and regions lie on the source's own images.
+    """Return a result whose masks, maps, images and regions lie on the source's own images.
 
     They differ from the volume's slices where that was straightened; what lies beside the images
     is cut off, as by ``within_images``.
@@ -97,6 +99,7 @@ def on_images(source: Source, result: Result) -> Result:
     return replace(
         cut,
         maps=tuple(replace(one, values=source.on_images(one.values)) for one in cut.maps),
+        images=tuple(replace(one, values=grey_on_images(source, one.values)) for one in cut.images),
         findings=tuple(
             replace(one, regions=tuple(_moved(region, source) for region in one.regions))
             for one in cut.findings
@@ -165,6 +168,8 @@ def _objects(source: Source, result: Result, work: Work) -> Iterator[Encoded]:
     maps = dict(_maps(source, result, work))
     for role, dataset in (*segmentations.items(), *maps.items()):
         yield Encoded(role, dataset)
+    for number, images in enumerate(result.images if Role.IMAGES in work.roles else (), start=1):
+        yield from derived_series(source, images, number, work)
     subjects = {
         role: _subject(source, work, outlined, segmentation)
         for role, segmentation in segmentations.items()
@@ -173,11 +178,13 @@ def _objects(source: Source, result: Result, work: Work) -> Iterator[Encoded]:
     for role, report in _complete_reports(subjects, bare, result, work):
         refers_to = segmentations.get(Role.LABELMAP if role == Role.LABELMAP_SR else Role.SEG)
         made = (*(() if refers_to is None else (refers_to,)), *maps.values())
-        yield Encoded(role, encode_document(report, source.instances, made, work, role))
+        rests_on = (*source.beside, *made)
+        yield Encoded(role, encode_document(report, source.instances, rests_on, work, role))
     for role, template in _SHORTER_REPORTS.items():
         shorter = template(bare, result) if role in work.roles else None
         if shorter is not None:
-            yield Encoded(role, encode_document(shorter, source.instances, (), work, role))
+            document = encode_document(shorter, source.instances, source.beside, work, role)
+            yield Encoded(role, document)
     yield from _for_viewers(source, result, work)
     if Role.REJECTION in work.roles and work.rejected:
         note = encode_rejection_note(source.instances, work.rejected, work)
@@ -220,6 +227,7 @@ def _subject(
             for number, segment in enumerate(outlined, start=1)
         },
         frame_numbers=source.frame_numbers,
+        beside=source.beside,
     )
 
 

@@ -81,7 +81,7 @@ def encode_parametric_map(
     # Along the cross product of rows and columns: dcmqi takes frames as they come.
     order = planes.order(source)[::-1]
     _set_pixels(dataset, a_map.values[order])
-    _set_dimensions(dataset, work.uid(f"{role}-dimensions"))
+    set_dimensions(dataset, work.uid(f"{role}-dimensions"))
     planes.set_frame_of_reference(dataset, source)
     planes.set_references(dataset, source)
     dataset.SharedFunctionalGroupsSequence = [_shared(source, a_map, dataset.ImageType)]
@@ -112,7 +112,7 @@ def _set_pixels(dataset: Dataset, values: npt.NDArray[np.float32]) -> None:
     dataset.FloatPixelData = np.ascontiguousarray(values, "<f4").tobytes()
 
 
-def _set_dimensions(dataset: Dataset, uid: str) -> None:
+def set_dimensions(dataset: Dataset, uid: str) -> None:
     """Say that frames differ by their place in one stack (PS3.3 C.7.6.17)."""
     organization, index = Dataset(), Dataset()
     organization.DimensionOrganizationUID = uid
@@ -138,19 +138,19 @@ def _shared(source: Source, a_map: ParametricMap, image_type: Sequence[str]) -> 
     groups.ParametricMapFrameTypeSequence = [kind]
     groups.PixelValueTransformationSequence = [transformation]
     groups.FrameVOILUTSequence = [window]
-    groups.FrameAnatomySequence = [_anatomy(source)]
+    groups.FrameAnatomySequence = [anatomy(source)]
     groups.RealWorldValueMappingSequence = [_mapping(a_map, lowest, highest)]
     return groups
 
 
-def _anatomy(source: Source) -> Dataset:
+def anatomy(source: Source) -> Dataset:
     """Return which region it is; dcmqi cannot read a map that does not say one."""
     header = source.instances[0]
     examined = str(header.get("BodyPartExamined", "") or "").strip().upper()
-    anatomy = Dataset()
-    anatomy.FrameLaterality = "U"
-    anatomy.AnatomicRegionSequence = [concept(_REGIONS.get(examined, _ENTIRE_BODY))]
-    return anatomy
+    region = Dataset()
+    region.FrameLaterality = "U"
+    region.AnatomicRegionSequence = [concept(_REGIONS.get(examined, _ENTIRE_BODY))]
+    return region
 
 
 def _mapping(a_map: ParametricMap, lowest: float, highest: float) -> Dataset:

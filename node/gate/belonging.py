@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from node.profiles import IMAGE_CLASSES
 from sr_templates import codes
 from sr_templates.code_table import problem_with
 from sr_templates.tree import code_of
@@ -30,12 +31,24 @@ _MAKER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceUI
 
 def uid_problems(objects: Sequence[Dataset], sources: Sequence[Dataset]) -> Iterator[str]:
     """Yield sentences on UIDs that are not new, or not each object's own."""
-    for keyword, what in (("SOPInstanceUID", "instance"), ("SeriesInstanceUID", "series")):
-        own = [str(one[keyword].value) for one in objects]
+    instances = [str(one.SOPInstanceUID) for one in objects]
+    for keyword, what, own in (
+        ("SOPInstanceUID", "instance", instances),
+        ("SeriesInstanceUID", "series", [*_series(objects)]),
+    ):
         if len(set(own)) < len(own):
             yield f"Two objects of the result have the same {what} UID."
         if set(own) & {str(source[keyword].value) for source in sources}:
             yield f"An object of the result has the {what} UID of its source."
+
+
+def _series(objects: Sequence[Dataset]) -> Iterator[str]:
+    """Yield the series of each object; of derived images, which have one in common, once."""
+    images = {str(one.SeriesInstanceUID) for one in objects if one.SOPClassUID in IMAGE_CLASSES}
+    yield from images
+    for one in objects:
+        if one.SOPClassUID not in IMAGE_CLASSES:
+            yield str(one.SeriesInstanceUID)
 
 
 def identity_problems(result: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
@@ -93,12 +106,7 @@ def _instance_problems(
 
 def author_problems(result: Dataset) -> Iterator[str]:
     """Yield how an object fails to name its algorithm (IHE AIR 6.5.3.1), as predicates of it."""
-    makers = [
-        equipment
-        for equipment in result.get("ContributingEquipmentSequence") or ()
-        if codes.PROCESSING_ALGORITHM
-        in map(code_of, equipment.get("PurposeOfReferenceCodeSequence") or ())
-    ]
+    makers = _algorithms(result)
     if not makers:
         yield "does not name its algorithm among the contributing equipment"
     for maker in makers:
@@ -107,10 +115,19 @@ def author_problems(result: Dataset) -> Iterator[str]:
                 yield f"names its algorithm without {keyword}"
 
 
+def _algorithms(result: Dataset) -> list[Dataset]:
+    """Return what an object says of each algorithm; not of a scanner, which images name, too."""
+    return [
+        equipment
+        for equipment in result.get("ContributingEquipmentSequence") or ()
+        if codes.PROCESSING_ALGORITHM
+        in map(code_of, equipment.get("PurposeOfReferenceCodeSequence") or ())
+    ]
+
+
 def device_uid(result: Dataset) -> str:
     """Return the UID of the algorithm that an object names as its maker."""
-    equipment = result.get("ContributingEquipmentSequence") or ()
-    return " ".join(str(maker.get("DeviceUID", "")) for maker in equipment)
+    return " ".join(str(maker.get("DeviceUID", "")) for maker in _algorithms(result))
 
 
 def code_problems(contents: Contents) -> Iterator[str]:

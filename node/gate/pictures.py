@@ -26,7 +26,7 @@ _LONG_ENOUGH = 6
 
 def picture_problems(picture: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
     """Yield what is wrong with a secondary capture in colour, as predicates of it."""
-    yield from _annotation_problems(picture, sources)
+    yield from annotation_problems(picture, sources)
     if picture.get("PhotometricInterpretation") != "RGB":
         yield "is not in colour (RGB)"
     frames = int(picture.get("NumberOfFrames") or 1)
@@ -37,7 +37,7 @@ def picture_problems(picture: Dataset, sources: Sequence[Dataset]) -> Iterator[s
 
 def pdf_problems(document: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
     """Yield what is wrong with an encapsulated PDF, as predicates of it."""
-    yield from _annotation_problems(document, sources)
+    yield from annotation_problems(document, sources)
     content = document.get("EncapsulatedDocument") or b""
     if document.get("MIMETypeOfEncapsulatedDocument") != "application/pdf":
         yield "does not say that it is a PDF"
@@ -73,7 +73,8 @@ def _is_named_by(words: set[str], source: Dataset) -> bool:
     )
 
 
-def _annotation_problems(picture: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
+def annotation_problems(picture: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
+    """Yield how an object is wrong about names burned into its pixels, as predicates of it."""
     said = picture.get("BurnedInAnnotation")
     if said not in ("YES", "NO"):
         yield "does not say whether anything of the patient is burned in"

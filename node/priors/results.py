@@ -176,13 +176,21 @@ def _referenced(segmentation: Dataset) -> Iterator[tuple[str, str, str]]:
 
 
 def _evidence(report: Dataset) -> Iterator[tuple[str, str, str]]:
-    """Yield the images that a report rests on, not the objects made beside it."""
+    """Yield the images that a report is about, not the objects made beside it.
+
+    Of several series those of the first, on which the result lies.
+    """
     for study in report.get("CurrentRequestedProcedureEvidenceSequence") or ():
         for series in study.get("ReferencedSeriesSequence") or ():
-            for one in series.get("ReferencedSOPSequence") or ():
-                if str(one.ReferencedSOPClassUID) not in (*SEGMENTATIONS, *REPORTS):
-                    yield (
-                        str(series.SeriesInstanceUID),
-                        str(one.ReferencedSOPClassUID),
-                        str(one.ReferencedSOPInstanceUID),
-                    )
+            images = [
+                (
+                    str(series.SeriesInstanceUID),
+                    str(one.ReferencedSOPClassUID),
+                    str(one.ReferencedSOPInstanceUID),
+                )
+                for one in series.get("ReferencedSOPSequence") or ()
+                if str(one.ReferencedSOPClassUID) not in (*SEGMENTATIONS, *REPORTS)
+            ]
+            if images:
+                yield from images
+                return

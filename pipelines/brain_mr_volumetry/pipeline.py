@@ -1,4 +1,8 @@
-"""Brain volume on a T1-weighted head MR: a mask by deepbet's networks, and its millilitres."""
+"""How large the brain and its parts are on a T1-weighted head MR.
+
+deepbet outlines the brain, one network its tissues. What else is measured depends on the networks
+that were added to the node: see ``networks.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.brain_mr_volumetry import suitability
+from pipelines.brain_mr_volumetry.codes import (
+    ASYMMETRY,
+    BRAIN_TISSUE_SHARE,
+    GREY_MATTER,
+    HIPPOCAMPUS,
+    WHITE_MATTER,
+)
+from pipelines.brain_mr_volumetry.networks import Installed, installed
 from pipelines.brain_mr_volumetry.weights import read_weights
-from pipelines.codes import ANATOMICAL_STRUCTURE, BRAIN, VOLUME
+from pipelines.codes import ANATOMICAL_STRUCTURE, BRAIN, LEFT, RIGHT, VOLUME
 from pipelines.contract import (
     CouldNotLook,
     Finding,
@@ -18,6 +30,7 @@ from pipelines.contract import (
     Measurement,
     Model,
     Patterns,
+    Presence,
     Result,
     Segment,
     Study,
@@ -26,12 +39,18 @@ from pipelines.contract import (
 from pipelines.geometry import RAS, reorder_towards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pipelines.brain_mr_volumetry.extraction import BrainExtraction
+    from pipelines.brain_mr_volumetry.parts import Part
 
+THRESHOLD = 0.5
 SMALLEST_ML, LARGEST_ML = 300.0, 2500.0
 """Far outside what adults have: a tripwire for a mask that is no brain, not a norm."""
+
+HIPPOCAMPUS_ML = (1.73, 5.68)
+"""Smallest and largest volume of one side in the studies of healthy adults that Honeycutt and
+Smith 1995 reviewed, J Neuroimaging 5:95-100."""
 
 CUT_OFF_CM2 = 10.0
 """A larger section at the edge of the images is more than the foramen magnum lets through, so
@@ -40,43 +59,68 @@ brain is missing. With the lowest 10 mm of one brain cut away it was 29 cm2 (car
 LABEL = "Brain"
 _TOWARDS = (("right", "left"), ("front", "back"), ("feet", "head"))
 """Names of the two ways along x, y and z."""
+_TRAINED_ON = {
+    "deepbet": "deepbet: 7837 T1-weighted MR images of adults from 191 OpenNeuro data sets",
+    "radnode tissues 1": "tissues: synthetic images of the MNI152 tissue maps",
+}
 
 
 class BrainMrVolumetry:
-    """How large is the brain?"""
+    """How large are the brain and its parts?"""
 
     name: ClassVar[str] = "brain-mr-volumetry"
-    version: ClassVar[str] = "1.0.0"
-    title: ClassVar[str] = "Brain volume from T1-weighted MR"
-    input: ClassVar[Patterns] = {"Modality": "MR", "ImageType": "!LOCALIZER"}
+    version: ClassVar[str] = "2.0.0"
+    title: ClassVar[str] = "Brain volumes from T1-weighted MR"
+    input: ClassVar[Patterns] = {
+        "Modality": "MR",
+        "ImageType": "!LOCALIZER",
+        # Never a T1-weighted head: echo-planar images, and what its own name calls T2.
+        "ScanningSequence": "!EP",
+        "SeriesDescription": "!T2*",
+    }
     report: ClassVar[str] = "measurement_report"
-    model: ClassVar[Model] = Model(
-        name="deepbet",
-        version="1.0.2",
-        maker="University of Muenster",
-        weights_sha256="2c915153495c4579410add8d7fca5ef2f64dfa6f30f37f0bef7ce32d6d3f7657",
-        trained_on="7837 T1-weighted MR images of adults from 191 OpenNeuro data sets",
-        citation="Fisch et al. 2024, Comput Biol Med 179:108845",
-    )
-    parameters: ClassVar[Mapping[str, str]] = {"threshold": "0.5"}
-    deadline_s: ClassVar[float] = 300.0
+    deadline_s: ClassVar[float] = 900.0
+
+    @property
+    def model(self) -> Model:
+        """All networks that this node has for a brain, as one."""
+        found = installed()
+        return Model(
+            name=", ".join(found.names),
+            version="1.0.2" if len(found.names) == 1 else self.version,
+            maker="University of Muenster and others",
+            weights_sha256=found.sha256,
+            trained_on="; ".join(_TRAINED_ON[name] for name in found.names if name in _TRAINED_ON),
+            citation="Fisch et al. 2024, Comput Biol Med 179:108845",
+        )
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The threshold of the brain mask, and which networks were there."""
+        return {"threshold": str(THRESHOLD), "networks": ", ".join(installed().names)}
 
     def warm_up(self) -> None:
         """Load the networks, verified by digest.
 
         Raises:
-            RuntimeError: deepbet is not installed, or its networks are not those tested.
+            RuntimeError: deepbet is not installed, or networks are not those tested or added.
         """
+        # Listing the pipelines must not cost the seconds that importing torch takes.
+        from pipelines.brain_mr_volumetry import parts  # noqa: PLC0415
+
         _networks()
+        parts.warm_up(installed())
 
     def run(self, study: Study, /) -> Result:
-        """Outline the brain on the series' own grid and measure its volume.
+        """Outline the brain and its parts on the series' own grid and measure their volumes.
 
         Raises:
             CouldNotLook: The series is no T1-weighted adult head, or the brain is cut off.
         """
         if not isinstance(study, Volume):
             raise CouldNotLook("This model looks at a volume of MR slices, and this is none.")
+        from pipelines.brain_mr_volumetry.parts import parts_of  # noqa: PLC0415 - as in warm_up
+
         suitability.require_straight(study.attributes)
         suitability.require_field(study.grid)
         notes = (
@@ -84,29 +128,109 @@ class BrainMrVolumetry:
             *suitability.check_age(study.attributes),
             *suitability.check_contrast_agent(study.attributes),
         )
-        to_ras = reorder_towards(study.grid, RAS)
-        threshold = float(self.parameters["threshold"])
-        brain = _networks().brain_mask(to_ras.apply(study.voxels), threshold)
-        mask = np.ascontiguousarray(to_ras.undo(brain))
-        volume_ml = float(mask.sum()) * study.grid.voxel_volume_ml
-        if not SMALLEST_ML <= volume_ml <= LARGEST_ML:
-            raise CouldNotLook(
-                f"What the model outlined is no adult's whole brain: {volume_ml:.0f} mL."
-            )
+        mask, volume_ml = _brain(study)
         notes += _require_whole(mask, study.grid)
-        finding = Finding(
+        found = installed()
+        parts = tuple(parts_of(study, mask, found))
+        volumes_ml = [float(part.mask.sum()) * study.grid.voxel_volume_ml for part in parts]
+        share = Measurement(BRAIN_TISSUE_SHARE, _tissue_share(parts, volumes_ml, volume_ml), "%")
+        brain = Finding(
             BRAIN,
             category=ANATOMICAL_STRUCTURE,
             segment=LABEL,
-            measurements=(Measurement(VOLUME, volume_ml, "mL"),),
+            measurements=(Measurement(VOLUME, volume_ml, "mL"), share),
         )
-        return Result((finding,), (Segment(LABEL, ANATOMICAL_STRUCTURE, BRAIN, mask),), notes)
+        findings = (brain, *map(_finding, parts, volumes_ml), *_asymmetry(parts, volumes_ml))
+        segments = (
+            Segment(LABEL, ANATOMICAL_STRUCTURE, BRAIN, mask),
+            *(
+                Segment(
+                    part.structure.label,
+                    part.structure.category,
+                    part.structure.property,
+                    part.mask,
+                    part.structure.color,
+                )
+                for part in parts
+            ),
+        )
+        return Result(findings, segments, notes + _notes(parts, volumes_ml, found))
+
+
+def _brain(study: Volume) -> tuple[npt.NDArray[np.bool_], float]:
+    """Return the brain and its volume in mL.
+
+    Raises:
+        CouldNotLook: What was outlined is no adult's whole brain.
+    """
+    to_ras = reorder_towards(study.grid, RAS)
+    brain = _networks().brain_mask(to_ras.apply(study.voxels), THRESHOLD)
+    mask = np.ascontiguousarray(to_ras.undo(brain))
+    volume_ml = float(mask.sum()) * study.grid.voxel_volume_ml
+    if not SMALLEST_ML <= volume_ml <= LARGEST_ML:
+        raise CouldNotLook(
+            f"What the model outlined is no adult's whole brain: {volume_ml:.0f} mL."
+        )
+    return mask, volume_ml
+
+
+def _finding(part: Part, volume_ml: float) -> Finding:
+    """Return the finding of one part; of one without a voxel, that it was not found."""
+    return Finding(
+        part.structure.property,
+        presence=Presence.PRESENT if volume_ml else Presence.ABSENT,
+        category=part.structure.category,
+        site=part.structure.property if part.side else None,
+        laterality=part.side,
+        segment=part.structure.label,
+        measurements=(Measurement(VOLUME, volume_ml, "mL"),),
+    )
+
+
+def _tissue_share(parts: Sequence[Part], volumes_ml: Sequence[float], brain_ml: float) -> float:
+    """Return grey and white matter as a percentage of the brain mask."""
+    tissue_ml = sum(
+        volume
+        for part, volume in zip(parts, volumes_ml, strict=True)
+        if part.structure.property in (GREY_MATTER, WHITE_MATTER)
+    )
+    return 100.0 * tissue_ml / brain_ml
+
+
+def _asymmetry(parts: Sequence[Part], volumes_ml: Sequence[float]) -> tuple[Finding, ...]:
+    """Return the asymmetry of the hippocampi, where both were outlined."""
+    sides = {part.side: volume for part, volume in zip(parts, volumes_ml, strict=True)}
+    left, right = sides.get(LEFT, 0.0), sides.get(RIGHT, 0.0)
+    if not (left and right):
+        return ()
+    index = Measurement(ASYMMETRY, 200.0 * (left - right) / (left + right), "%")
+    return (Finding(HIPPOCAMPUS, category=ANATOMICAL_STRUCTURE, measurements=(index,)),)
+
+
+def _notes(parts: Sequence[Part], volumes_ml: Sequence[float], found: Installed) -> tuple[str, ...]:
+    """Return what a reader must know of the parts."""
+    notes = []
+    if found.tissues is None:
+        notes.append(
+            "Tissues by a network that was trained on synthetic images only; less exact than one "
+            "trained on scans."
+        )
+    for part, volume in zip(parts, volumes_ml, strict=True):
+        label = part.structure.label
+        if not volume:
+            notes.append(f"{label}: not found. Look at the images.")
+        elif part.side and not HIPPOCAMPUS_ML[0] <= volume <= HIPPOCAMPUS_ML[1]:
+            notes.append(
+                f"{label}: {volume:.1f} mL, outside of the range of {HIPPOCAMPUS_ML[0]} to "
+                f"{HIPPOCAMPUS_ML[1]} mL that studies of healthy adults report (Honeycutt and "
+                "Smith 1995). Check the outline."
+            )
+    return tuple(notes)
 
 
 @cache
 def _networks() -> BrainExtraction:
-    # Listing the pipelines must not cost the seconds that importing torch takes.
-    from pipelines.brain_mr_volumetry.extraction import BrainExtraction  # noqa: PLC0415
+    from pipelines.brain_mr_volumetry.extraction import BrainExtraction  # noqa: PLC0415 - as above
 
     return BrainExtraction(read_weights())
 

@@ -9,6 +9,14 @@ import re
 from typing import TYPE_CHECKING
 
 from pipelines.contract import CouldNotLook, Grid
+from pipelines.mr_contrast import (
+    DERIVED,
+    LONGEST_T1_ECHO_MS,
+    LONGEST_T1_INVERSION_MS,
+    LONGEST_T1_REPETITION_MS,
+    milliseconds,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,22 +28,10 @@ up to 3.1 % at 8 mm (card.md)."""
 SMALLEST_FIELD_MM = 100.0
 """An adult's brain is longer than this along every axis of the body."""
 
-LONGEST_ECHO_MS = 30.0
-LONGEST_INVERSION_MS = 1500.0
-LONGEST_REPETITION_MS = 1500.0
-"""Own limits, halfway between T1-weighted protocols and the others. ACR's phantom test: T1 with
-repetition 500 and echo 20 ms, T2 with 2000 and 80 ms. Inversion: 900 to 1000 ms in the MP-RAGE
-of Jack et al. 2008, J Magn Reson Imaging 27:685-691; 1800 ms or more in the FLAIR of De Coene et
-al. 1992, AJNR 13:1555-1564. Repetition times of inversion-recovery sequences are not judged."""
-
 _T1_WORDS = {"T1", "T1W", "T1WI", "T1FLAIR", "MPRAGE", "MEMPRAGE", "BRAVO", "SPGR", "FSPGR"}
 _OTHER_WORDS = {
     *("T2", "T2W", "T2WI", "T2STAR", "FLAIR", "STIR", "PD", "PDW", "CISS", "FIESTA", "SWI", "SWAN"),
     *("DWI", "DTI", "DIFF", "ADC", "ASL", "BOLD", "PERF", "PERFUSION", "TOF", "MRA", "MRV"),
-}
-_MAPS = {
-    *("ADC", "FA", "TRACEW", "DIFFUSION", "PERFUSION", "PHASE", "P", "PROJECTION", "MIP", "MPR"),
-    *("SUBTRACTION", "MAP", "T1MAP"),
 }
 _UNKNOWN_CONTRAST = (
     "The headers do not say whether the images are T1-weighted; on any other contrast this "
@@ -97,14 +93,14 @@ def check_t1(attributes: Mapping[str, str]) -> tuple[str, ...]:
     Raises:
         CouldNotLook: The headers say that they are not.
     """
-    maps = _words(attributes, "ImageType") & _MAPS
+    maps = words(attributes, "ImageType") & DERIVED
     if maps:
         raise CouldNotLook(f"The images are a derived map, not a T1-weighted head ({min(maps)}).")
     contrast = attributes.get("AcquisitionContrast", "UNKNOWN")
     if contrast not in ("T1", "UNKNOWN"):
         raise _not_t1(f"acquisition contrast {contrast}")
     _require_t1_timing(attributes)
-    named = _words(attributes, "SeriesDescription", "ProtocolName", "PulseSequenceName")
+    named = words(attributes, "SeriesDescription", "ProtocolName", "PulseSequenceName")
     others = named & _OTHER_WORDS
     if others and not named & _T1_WORDS:
         raise _not_t1(f"the series is named {min(others)}")
@@ -121,38 +117,25 @@ def check_contrast_agent(attributes: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _require_t1_timing(attributes: Mapping[str, str]) -> None:
-    echo_ms = _milliseconds(attributes, "EchoTime", "EffectiveEchoTime")
-    if echo_ms is not None and echo_ms > LONGEST_ECHO_MS:
-        raise _not_t1(f"echo time {echo_ms:.0f} ms, at most {LONGEST_ECHO_MS:.0f} ms expected")
-    inversion_ms = _milliseconds(attributes, "InversionTime", "InversionTimes")
-    if inversion_ms is not None and inversion_ms > LONGEST_INVERSION_MS:
+    echo_ms = milliseconds(attributes, "EchoTime", "EffectiveEchoTime")
+    if echo_ms is not None and echo_ms > LONGEST_T1_ECHO_MS:
+        raise _not_t1(f"echo time {echo_ms:.0f} ms, at most {LONGEST_T1_ECHO_MS:.0f} ms expected")
+    inversion_ms = milliseconds(attributes, "InversionTime", "InversionTimes")
+    if inversion_ms is not None and inversion_ms > LONGEST_T1_INVERSION_MS:
         raise _not_t1(
-            f"inversion time {inversion_ms:.0f} ms, at most {LONGEST_INVERSION_MS:.0f} ms expected"
+            f"inversion time {inversion_ms:.0f} ms, at most "
+            f"{LONGEST_T1_INVERSION_MS:.0f} ms expected"
         )
     prepared = inversion_ms or {"IR", "MP"} & (
-        _words(attributes, "ScanningSequence", "SequenceVariant")
+        words(attributes, "ScanningSequence", "SequenceVariant")
     )
-    repetition_ms = _milliseconds(attributes, "RepetitionTime")
-    if repetition_ms is not None and repetition_ms > LONGEST_REPETITION_MS and not prepared:
+    repetition_ms = milliseconds(attributes, "RepetitionTime")
+    if repetition_ms is not None and repetition_ms > LONGEST_T1_REPETITION_MS and not prepared:
         raise _not_t1(
             f"repetition time {repetition_ms:.0f} ms without inversion pulse, at most "
-            f"{LONGEST_REPETITION_MS:.0f} ms expected"
+            f"{LONGEST_T1_REPETITION_MS:.0f} ms expected"
         )
 
 
 def _not_t1(evidence: str) -> CouldNotLook:
     return CouldNotLook(f"The series is not T1-weighted: {evidence}.")
-
-
-def _words(attributes: Mapping[str, str], *keywords: str) -> set[str]:
-    text = "\\".join(attributes.get(keyword, "") for keyword in keywords)
-    return set(re.split(r"[^A-Z0-9]+", text.upper()))
-
-
-def _milliseconds(attributes: Mapping[str, str], *keywords: str) -> float | None:
-    for keyword in keywords:
-        try:
-            return float(attributes.get(keyword, "").split("\\")[0])
-        except ValueError:
-            continue
-    return None

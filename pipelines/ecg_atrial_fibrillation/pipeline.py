@@ -48,7 +48,11 @@ class EcgAtrialFibrillation:
 
     def warm_up(self) -> None:
         """Load the network, verified by digest."""
-        self._codec = Codec()
+        self._codec = self.load()
+
+    def load(self) -> Codec:
+        """Load what judges the windows, verified by digest."""
+        return Codec()
 
     def run(self, study: Study, /) -> Result:
         """Judge the best readable lead of one recording.
@@ -58,7 +62,7 @@ class EcgAtrialFibrillation:
         """
         if not isinstance(study, Waveform):
             raise CouldNotLook("The series holds images, not a waveform.")
-        codec = self._codec = self._codec or Codec()
+        codec = self._codec = self._codec or self.load()
         best: tuple[Lead, Sequence[Band]] | None = None
         best_share = 0.0
         faults: Counter[str] = Counter()

@@ -123,10 +123,10 @@ def georgia(folder: Path) -> list[Annotated]:
 
 
 class Reader:
-    """The pipeline behind a real file and the node's loader."""
+    """A pipeline, warmed up, behind a real file and the node's loader."""
 
-    def __init__(self) -> None:
-        self._pipeline = EcgAtrialFibrillation()
+    def __init__(self, pipeline: EcgAtrialFibrillation) -> None:
+        self._pipeline = pipeline
         self._pipeline.warm_up()
 
     def read(self, recording: ecg.Recording, sop_class: str) -> Result | None:
@@ -246,7 +246,7 @@ def patient_rows(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def report(data: Path) -> str:
     """Return all figures as the model card prints them (Markdown)."""
-    reader = Reader()
+    reader = Reader(EcgAtrialFibrillation())
     long = cpsc2021(data / "cpsc2021")
     strips = [strip for record in long for strip in record.strips()]
     clear = [strip for strip in strips if strip.truth is not None]

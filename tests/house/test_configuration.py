@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import BaseModel
 
+from node.configuration import load_settings
 from node.errors import ConfigError
-from node.settings import Settings, load_settings
+from node.settings import Settings
 from tests.peers import REPOSITORY
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ CODE = re.findall(r"```\w*\n(.*?)```", README, re.DOTALL) + re.findall(r"`([^`\n
 VERBS = {
     *("init", "check", "up", "listen", "work", "relay", "deliver"),
     *("watch", "studies", "jobs", "deliveries", "show", "why", "retry", "cancel", "logs"),
-    *("send", "echo", "verify", "run", "pipelines", "reanalyse"),
+    *("send", "echo", "verify", "run", "pipelines", "models", "compare", "reanalyse"),
+    "train",
 }
 
 

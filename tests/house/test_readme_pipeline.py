@@ -64,7 +64,7 @@ def test_the_example_pipeline_finds_its_bright_spots(
         analysed_at=datetime(2025, 1, 1, tzinfo=UTC),
         software_version="0",
     )
-    analysis = analyse(bright_spot, series, work, tmp_path / "out")
+    analysis = analyse(bright_spot, {"": series}, work, tmp_path / "out")
     assert analysis.outcome is Outcome.FOUND
     made = [dcmread(path) for path in analysis.files.values()]
     verify(made, [dcmread(path, stop_before_pixels=True) for path in series])

@@ -30,8 +30,8 @@ from pydicom.uid import (
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from node.configuration import load_settings
 from node.domain import DeliveryState, JobState, StudyState
-from node.settings import Settings, load_settings
 from node.store import listing
 from node.store.ledger import Ledger, open_ledger
 from sr_templates.text import as_text
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from node.settings import Settings
     from tests.journeys.pictures import Mask
 
 BUILD = REPOSITORY / "build" / "demo"

@@ -30,7 +30,7 @@ from node.settings import (
 from node.store import listing
 from node.store.ledger import open_ledger
 from node.store.tables import delivery, event, series, study
-from tests.peers import bright_spot, dcmtk, free_port, wait_until
+from tests.peers import bright_spot, dcmtk, free_port, two_series, wait_until
 from tests.peers.orthanc import orthanc
 from tests.peers.pacs import Pacs
 from tests.peers.radnode import Node, write_config
@@ -83,6 +83,12 @@ ROUTES = (
         match={"CallingAETitle": "CT5", "BodyPartExamined": "HEAD*"},
         run=(bright_spot.NAME,),
         send_to=(SCRIPTED, FOLDER),
+    ),
+    Route(
+        name="two series",
+        match={"CallingAETitle": "CT6"},
+        run=(two_series.NAME,),
+        send_to=(COMMITTING, FOLDER),
     ),
 )
 
@@ -300,7 +306,7 @@ def department(
             broker=url,
             listen=Listen(host=HOST, port=port),
             spool=Spool(minimum_free_bytes=0),
-            complete=Complete(series_s=0.3, study_s=0.5),
+            complete=Complete(series_s=0.3, study_s=0.5, missing_s=3.0),
             work=Work(threads=2),
             destinations={
                 COMMITTING: DimseDestination(
@@ -323,7 +329,8 @@ def department(
         gate, site = folder / "gate", folder / "site"
         os.mkfifo(gate)
         site.mkdir()
-        environment = bright_spot.install(site) | {bright_spot.GATE_VARIABLE: str(gate)}
+        environment = bright_spot.install(site) | two_series.install(site)
+        environment[bright_spot.GATE_VARIABLE] = str(gate)
         node = Node(settings, write_config(settings, folder / "radnode.toml"), environment)
         stack.callback(node.stop)
         node.start("up")

@@ -23,7 +23,7 @@ from node.store import listing
 from node.store.ledger import open_ledger
 from node.store.migrate import migrate
 from node.store.tables import association, delivery, job
-from tests.peers import accepts, bright_spot, free_port, wait_until
+from tests.peers import accepts, bright_spot, free_port, two_series, wait_until
 from tests.peers.pacs import Pacs, Script
 from tests.peers.pacs import pacs as pacs_double
 from tests.peers.radnode import Node, write_config
@@ -66,6 +66,12 @@ CRASHES = [
     ("deliver", "commit.row_written"),
     ("deliver", "commit.requested"),
     ("deliver", "commit.answered"),
+]
+
+CRASHES_ON_SEVERAL_SERIES = [
+    ("relay", "plan.committed:3"),  # the first two are those of the series
+    ("work", "publish.files_moved"),
+    ("work", "publish.row_written:2"),
 ]
 
 
@@ -212,12 +218,19 @@ def hospital(
             complete=Complete(series_s=0.5, study_s=0.7),
             work=Work(threads=1),
             destinations={"pacs": to_pacs},
-            routes=(Route(match={"Modality": "CT"}, run=(bright_spot.NAME,), send_to=("pacs",)),),
+            routes=(
+                Route(
+                    match={"Modality": "CT", "SeriesDescription": "!*"},
+                    run=(bright_spot.NAME,),
+                    send_to=("pacs",),
+                ),
+                Route(match={"Modality": "CT"}, run=(two_series.NAME,), send_to=("pacs",)),
+            ),
         )
         settings.data.mkdir()
         migrate(settings.database_url)
         (folder / "site").mkdir()
-        environment = bright_spot.install(folder / "site")
+        environment = bright_spot.install(folder / "site") | two_series.install(folder / "site")
         node = Node(settings, write_config(settings, folder / "radnode.toml"), environment)
         stack.callback(node.stop)
         yield Hospital(node, pacs, broker, stack.enter_context(open_ledger(settings)))
@@ -243,6 +256,29 @@ def test_a_process_killed_at_any_point_loses_nothing_and_doubles_nothing(
     hospital.let_leases_end()
     hospital.wait_committed(study)
     hospital.verify(study)
+
+
+@pytest.mark.parametrize(
+    ("role", "point"),
+    CRASHES_ON_SEVERAL_SERIES,
+    ids=[point for _, point in CRASHES_ON_SEVERAL_SERIES],
+)
+def test_a_job_on_several_series_survives_every_death_as_well(
+    hospital: Hospital, request: pytest.FixtureRequest, role: str, point: str
+):
+    root = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    native, contrast = (
+        two_series.series(root, description, number)
+        for number, description in enumerate(("NATIVE", "CONTRAST"), start=1)
+    )
+    hospital.revive()
+    hospital.restart(role, crash_at=point)
+    hospital.scan([*native, *contrast])
+    hospital.node.crashed(role)
+    hospital.revive()
+    hospital.let_leases_end()
+    hospital.wait_committed(native)
+    hospital.verify([*native, *contrast])
 
 
 def test_a_broker_that_dies_with_its_disk_loses_no_job(hospital: Hospital, study: Study):

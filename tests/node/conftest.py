@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from node import route
-from node.settings import CONFIG_VARIABLE, FolderDestination, Route, Settings
+from node.configuration import CONFIG_VARIABLE
+from node.settings import FolderDestination, Route, Settings
 from tests.node.command import Command
 from tests.peers import bright_spot
 

@@ -88,7 +88,7 @@ def result(folder: Path, images, moment, earlier=None, **changes) -> dict[str, P
         analysed_at=datetime.strptime(moment, "%Y%m%d%H%M").replace(tzinfo=UTC),
         software_version="0.1.0",
     )
-    return analyse(pipeline, images, replace(work, **changes), folder, earlier).files
+    return analyse(pipeline, {"": images}, replace(work, **changes), folder, earlier).files
 
 
 def job() -> PlannedJob:
@@ -120,7 +120,7 @@ def installed(site: Path) -> Iterator[None]:
         registry._installed.cache_clear()
         yield
     registry._installed.cache_clear()
-    registry.get.cache_clear()
+    registry._of_package.cache_clear()
 
 
 def lease(attempt=1) -> Lease:

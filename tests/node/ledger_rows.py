@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from node.domain import CompletedSeries, PlannedJob, Priority, ReceivedInstance
-from node.store import jobs, studies
+from node.store import jobs, plans, studies
 from node.store.tables import association, event, instance, job, series, study
 from node.uids import derived_uid
 
@@ -85,7 +85,7 @@ def plan(ledger: Ledger, *jobs_to_be: PlannedJob) -> list[bool]:
     new = []
     for one in jobs_to_be:
         with ledger.write() as db:
-            new.append(jobs.plan(db, one))
+            new.append(plans.plan(db, one))
     return new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 
@@ -14,7 +15,7 @@ from node.errors import UnreadableSeries
 from node.load.source import read_headers
 from node.publish_gate import verify
 from pipelines import codes
-from pipelines.contract import CouldNotLook, Finding, Presence, Result
+from pipelines.contract import CouldNotLook, DerivedImages, Finding, Presence, Result
 from sr_templates.could_not_look import NOT_ANALYSED
 from sr_templates.text import as_text
 from tests.peers.bright_spot import ct_series
@@ -25,6 +26,7 @@ ABSENT = Finding(codes.NODULE, Presence.ABSENT)
 UNDECIDED = Finding(codes.NODULE, Presence.INDETERMINATE)
 NORMAL = Finding(codes.BRAIN, normal=True)
 (OUTLINE,) = made.outlined().segments
+MADE = DerivedImages("Smooth", codes.OPACITY, "Made smooth.", np.zeros(made.SHAPE, np.float32))
 EMPTY = replace(OUTLINE, mask=made.mask(4, 4))
 
 
@@ -42,6 +44,8 @@ EMPTY = replace(OUTLINE, mask=made.mask(4, 4))
         (Result((ABSENT,), (OUTLINE,)), Outcome.FOUND),
         (Result(segments=(EMPTY,)), Outcome.NOTHING_FOUND),
         (Result((replace(NORMAL, segment="Brain"),), (OUTLINE,)), Outcome.NOTHING_FOUND),
+        (Result((NORMAL,), images=(MADE,)), Outcome.PROCESSED),
+        (Result((PRESENT,), images=(MADE,)), Outcome.FOUND),
     ],
     ids=[
         "nothing said",
@@ -55,6 +59,8 @@ EMPTY = replace(OUTLINE, mask=made.mask(4, 4))
         "outlined beside an absent finding",
         "nothing outlined",
         "a normal organ outlined",
+        "images made",
+        "found, and images made",
     ],
 )
 def test_a_job_has_found_something_unless_all_is_absent_or_normal(result, outcome):
@@ -76,7 +82,7 @@ class Answers:
 def analysed(answer, paths, folder):
     """Analyse with a pipeline that says ``answer``."""
     pipeline: Any = Answers(answer)
-    return analyse(pipeline, paths, made.work(), folder / "out")
+    return analyse(pipeline, {"": paths}, made.work(), folder / "out")
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ LISTENER = """
 import sys
 from pathlib import Path
 from node import bell
-from node.settings import load_settings
+from node.configuration import load_settings
 
 app = bell.make_app(load_settings(Path(sys.argv[1])))
 bell.on_ring(app, lambda: print("heard", flush=True))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 VERBS = [
     *("init", "check", "up", "listen", "work", "relay", "deliver", "watch", "studies", "jobs"),
     *("deliveries", "show", "why", "retry", "cancel", "reanalyse", "send", "echo", "verify", "run"),
-    *("pipelines", "logs"),
+    *("pipelines", "logs", "models", "compare", "train"),
 ]
 
 once = pytest.mark.parametrize("database", ["sqlite"], indirect=True)

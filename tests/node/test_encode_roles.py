@@ -13,10 +13,19 @@ from node.domain import Role
 from node.encode.objects import encode, encode_could_not_look, on_images
 from node.encode.write import write
 from node.load.source import load
-from node.profiles import SOP_CLASSES, kind_of, rank
+from node.profiles import IMAGE_CLASSES, SOP_CLASSES, kind_of, rank
 from node.publish_gate import verify
 from pipelines import codes
-from pipelines.contract import Code, Finding, Graphic, ParametricMap, Presence, Region, Result
+from pipelines.contract import (
+    Code,
+    DerivedImages,
+    Finding,
+    Graphic,
+    ParametricMap,
+    Presence,
+    Region,
+    Result,
+)
 from tests.node import shown
 from tests.peers import sphere_phantom
 from tests.sr_templates import made
@@ -30,14 +39,17 @@ if TYPE_CHECKING:
     from node.load.source import Source
 
 EVERY_ROLE = frozenset(Role)
+OUTLINED = {"seg", "labelmap", "labelmap-sr", "map", "images", "rejection"}
+"""What needs more than a finding that is drawn, or earlier results."""
 PROBABILITY = Code("122157", "DCM", "Probability")
+SMOOTHING = Code("113087", "DCM", "Smoothing")
 
 REGION = Region(0, Graphic.POLYLINE, ((1.0, 1.0), (6.0, 1.0), (6.0, 4.0), (1.0, 4.0), (1.0, 1.0)))
 MARKED = Finding(codes.NODULE, site=codes.LUNG, confidence=0.8, regions=(REGION,))
 
 
 def outlined(source: Source) -> Result:
-    """Two segments that do not overlap, one with measurements; and a map."""
+    """Two segments that do not overlap, one with measurements; a map; and images."""
     shape = source.study.shape
     block, other = np.zeros((2, *shape), bool)
     block[: max(shape[0] // 2, 1), 2:7, 3:9] = True
@@ -50,7 +62,12 @@ def outlined(source: Source) -> Result:
         replace(segment, label="Other", mask=other, color=(20, 160, 220)),
     )
     values = np.linspace(0.0, 1.0, block.size, dtype=np.float32).reshape(shape)
-    return Result((finding,), segments, maps=(ParametricMap("Saliency", PROBABILITY, "1", values),))
+    return Result(
+        (finding,),
+        segments,
+        maps=(ParametricMap("Saliency", PROBABILITY, "1", values),),
+        images=(DerivedImages("Smooth", SMOOTHING, "Made smooth.", values),),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +128,9 @@ def test_all_objects_of_a_result_pass_the_gate_together(kind, name, tilted, tmp_
     verify(list(stored.values()), source.instances, list(first.values()))
     for role, dataset in stored.items():
         if role not in (Role.SR, Role.LABELMAP_SR):  # the pipeline's template decides
-            assert dataset.SOPClassUID == SOP_CLASSES[kind_of(role)]
+            kind = kind_of(role)
+            expected = IMAGE_CLASSES if kind is Role.IMAGES else {SOP_CLASSES[kind]}
+            assert dataset.SOPClassUID in expected
     assert [one.role for one in objects] == sorted(stored, key=rank)
 
 
@@ -133,16 +152,25 @@ def test_the_same_work_makes_the_same_bytes_whatever_the_object(kind, tilted, tm
     ("kind", "name", "roles"),
     [
         ("axial", "outlined", {*Role} - {Role.REJECTION}),
-        ("axial", "marked", {*Role} - {"seg", "labelmap", "labelmap-sr", "map", "rejection"}),
+        (
+            "axial",
+            "marked",
+            {*Role} - OUTLINED,
+        ),
         ("axial", "nothing", {"sr", "comprehensive-sr", "text-sr", "cad-sr", "sc", "pdf"}),
-        ("radiograph", "marked", {*Role} - {"seg", "labelmap", "labelmap-sr", "map", "rejection"}),
+        (
+            "radiograph",
+            "marked",
+            {*Role} - OUTLINED,
+        ),
         ("ecg", "outlined", {"sr", "text-sr", "sc", "pdf"}),
     ],
 )
 def test_what_has_nothing_to_show_is_not_made(kind, name, roles, tilted):
     source, report = sources(tilted)[kind]
     work = made.work(report, roles=EVERY_ROLE)
-    assert {one.role for one in encode(source, result_of(name, source, kind), work)} == roles
+    made_roles = encode(source, result_of(name, source, kind), work)
+    assert {kind_of(one.role) for one in made_roles} == roles
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -45,7 +45,7 @@ def routed(settings, orthanc, tmp_path, monkeypatch):
     asked = asking(settings, orthanc.ae_title, orthanc.port)
     yield asked.model_copy(update={"complete": Complete(series_s=0.0, study_s=0.0)})
     registry._installed.cache_clear()
-    registry.get.cache_clear()
+    registry._of_package.cache_clear()
 
 
 @pytest.fixture

@@ -152,6 +152,22 @@ def test_our_own_objects_are_recognised_by_their_maker_and_an_image_is_never_our
         assert identify(scanner.encode(dataset)).made_here is own
 
 
+@pytest.mark.parametrize(
+    ("maker", "image_type", "own"),
+    [
+        (MANUFACTURER, ["DERIVED", "SECONDARY", "AXIAL"], True),
+        (MANUFACTURER, ["ORIGINAL", "PRIMARY", "AXIAL"], False),
+        ("Someone", ["DERIVED", "SECONDARY", "AXIAL"], False),
+    ],
+)
+def test_an_image_that_we_derived_is_recognised_when_an_archive_sends_it_back(
+    identify, maker, image_type, own
+):
+    dataset = scanner.ct_slice()
+    dataset.Manufacturer, dataset.ImageType = maker, image_type
+    assert identify(scanner.encode(dataset)).made_here is own
+
+
 def test_a_modality_that_is_no_code_string_is_left_out(identify):
     dataset = scanner.ct_slice()
     dataset.add_new("Modality", "CS", "<b>\r\n")

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -62,6 +64,32 @@ def test_migrating_again_changes_nothing(ledger: Ledger, settings: Settings) -> 
     migrate(settings.database_url)
     assert differences(ledger) == []
     assert len(rows(ledger, job)) == 1
+
+
+def test_an_upgrade_leaves_the_studies_of_before_as_they_are(empty: str) -> None:
+    """Pipelines that need several series start with what comes, not with last year's studies."""
+    config = Config()
+    config.set_main_option("script_location", str(REPOSITORY / "node/store/migrations"))
+    with Ledger.open(empty) as ledger:
+        with ledger.write() as db:
+            config.attributes["connection"] = db
+            command.upgrade(config, "0001")
+        for uid, state in (("1.2", "complete"), ("1.3", "receiving")):
+            row = {"study_uid": uid, "state": state, "revision": 2}
+            with ledger.write() as db:
+                db.execute(
+                    text(
+                        "INSERT INTO study (study_uid, state, revision, received_at,"
+                        " last_instance_at) VALUES (:study_uid, :state, :revision, 0.0, 0.0)"
+                    ),
+                    row,
+                )
+    migrate(empty)
+    with Ledger.open(empty) as ledger:
+        assert {row.study_uid: row.routed_revision for row in rows(ledger, study)} == {
+            "1.2": 2,
+            "1.3": 0,
+        }
 
 
 def test_every_role_of_a_new_node_may_migrate_at_once(empty: str) -> None:

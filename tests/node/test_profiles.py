@@ -29,11 +29,11 @@ def destination(**fields: object) -> DimseDestination:
 @pytest.mark.parametrize(
     ("profile", "sent"),
     [
-        ("air", {"seg", "sr"}),
-        ("ohif", {"seg", "sr", "viewer-sr", "text-sr"}),
-        ("weasis", {"seg", "sr", "gsps", "ko"}),
-        ("orthanc", {"seg", "sr", "sc", "pdf"}),
-        ("old-pacs", {"sc", "gsps"}),
+        ("air", {"images", "seg", "sr"}),
+        ("ohif", {"images", "seg", "sr", "viewer-sr", "text-sr"}),
+        ("weasis", {"images", "seg", "sr", "gsps", "ko"}),
+        ("orthanc", {"images", "seg", "sr", "sc", "pdf"}),
+        ("old-pacs", {"images", "sc", "gsps"}),
     ],
 )
 def test_a_profile_is_a_set_of_objects(profile, sent):
@@ -70,6 +70,12 @@ def test_segments_that_overlap_make_no_label_map_and_go_as_a_binary_one():
 def test_every_parametric_map_goes_where_maps_go():
     made = ["seg", "sr", "map", "map-2", "map-11"]
     assert to_send(made, frozenset({Role.MAP})) == ("map", "map-2", "map-11")
+
+
+def test_every_image_of_every_derived_series_goes_where_images_go_and_before_the_report():
+    made = ["images-1-0001", "images-1-0002", "images-2-0001", "sr"]
+    assert to_send(made, destination(profile="old-pacs").roles) == tuple(made[:3])
+    assert sorted([*reversed(made)], key=rank) == made
 
 
 @given(wanted=roles)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from node import settings as configuration
+from node import configuration
+from node.configuration import load_settings
 from node.errors import ConfigError
-from node.settings import DimseDestination, FolderDestination, Settings, load_settings
+from node.settings import DimseDestination, FolderDestination, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import select, update
 
 from node.clock import database_now
+from node.domain import Priority
 from node.store import commitments, deliveries, outages
-from node.store.tables import commitment, delivery, event
+from node.store.tables import commitment, delivery, event, job
 from tests.node.results import happened, make_due, states, waiting_result
 from tests.node.results import rows as delivery_rows
 
@@ -88,6 +89,18 @@ def test_the_study_that_waits_longest_goes_first(settings: Settings, ledger: Led
     order = [due(ledger)[0].study_uid for _ in made]
     assert order == [objects[0].study_uid for objects in reversed(made)]
     assert due(ledger) == ()
+
+
+def test_an_urgent_study_goes_before_one_that_waits_longer(
+    settings: Settings, ledger: Ledger
+) -> None:
+    waiting_result(settings, ledger, [PACS], name="routine")
+    urgent = waiting_result(settings, ledger, [PACS], name="urgent")
+    with ledger.write() as db:
+        db.execute(
+            job.update().where(job.c.id == urgent[0].job_id).values(priority=Priority.STAT.value)
+        )
+    assert uids(due(ledger)) == uids(urgent)
 
 
 def test_what_one_deliverer_holds_no_other_gets_until_its_lease_ends(

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from node.domain import Outcome, Priority
 from node.errors import LeaseLost
-from node.store import bells, jobs, workers
+from node.store import bells, jobs, plans, workers
 from node.store.ledger import open_ledger
 from node.store.tables import job, outbox
 from tests.node.ledger_rows import (
@@ -89,7 +89,7 @@ def test_a_bell_is_written_only_with_its_job(ledger: Ledger) -> None:
 
     def plan_and_die() -> None:
         with ledger.write() as db:
-            jobs.plan(db, planned())
+            plans.plan(db, planned())
             raise PowerCut
 
     with pytest.raises(PowerCut):
@@ -252,7 +252,7 @@ def test_workers_that_race_never_get_the_same_job(ledger: Ledger) -> None:
     wanted = [planned(f"job {number}") for number in range(50)]
     with ledger.write() as db:
         for one in wanted:
-            jobs.plan(db, one)
+            plans.plan(db, one)
     got = claim_all(ledger, workers=8)
     assert sorted(got) == sorted(one.id for one in wanted)
 
@@ -263,7 +263,7 @@ def test_processes_that_race_for_expired_leases_never_get_the_same_job(
     """As above, but every ledger has connections of its own, as in separate processes."""
     with ledger.write() as db:
         for number in range(20):
-            jobs.plan(db, planned(f"job {number}"))
+            plans.plan(db, planned(f"job {number}"))
     assert len(list(drain(ledger, "dead"))) == 20
     let_leases_expire(ledger)
     ledgers = [open_ledger(settings) for _ in range(4)]

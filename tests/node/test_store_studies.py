@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from node.domain import Receipt
-from node.store import spooled, studies
+from node.store import routing, spooled, studies
 from node.store.tables import conflict, instance, series, study
 from tests.node.ledger_rows import (
     STUDY,
@@ -345,11 +345,11 @@ def test_a_series_that_routing_put_off_is_routed_although_the_clock_was_set_back
     record(ledger)
     (done,), _ = complete(ledger)
     with ledger.write() as db:
-        studies.put_off(db, done, 300.0)
-        assert studies.unrouted_series(db) == ()
+        routing.put_off(db, done, 300.0)
+        assert routing.unrouted_series(db) == ()
     set_clock_back(ledger)
     with ledger.read() as db:
-        assert studies.unrouted_series(db) == (done,)
+        assert routing.unrouted_series(db) == (done,)
 
 
 # --- routing ---------------------------------------------------------------------------------
@@ -359,14 +359,14 @@ def test_a_completed_series_is_to_be_routed_once_per_revision(ledger: Ledger) ->
     record(ledger)
     (done,), _ = complete(ledger)
     with ledger.write() as db:
-        assert studies.unrouted_series(db) == (done,)
-        assert studies.mark_routed(db, done)
-        assert not studies.mark_routed(db, done)
-        assert studies.unrouted_series(db) == ()
+        assert routing.unrouted_series(db) == (done,)
+        assert routing.mark_routed(db, done)
+        assert not routing.mark_routed(db, done)
+        assert routing.unrouted_series(db) == ()
     record(ledger, 2)
     complete(ledger)
     with ledger.read() as db:
-        assert [one.revision for one in studies.unrouted_series(db)] == [2]
+        assert [one.revision for one in routing.unrouted_series(db)] == [2]
 
 
 def test_an_instance_between_completion_and_routing_leaves_it_to_the_next_revision(
@@ -376,13 +376,13 @@ def test_an_instance_between_completion_and_routing_leaves_it_to_the_next_revisi
     (done,), _ = complete(ledger)
     record(ledger, 2)
     with ledger.write() as db:
-        assert not studies.mark_routed(db, done)
+        assert not routing.mark_routed(db, done)
     complete(ledger)
     with ledger.write() as db:
-        assert not studies.mark_routed(db, done)
-        (again,) = studies.unrouted_series(db)
+        assert not routing.mark_routed(db, done)
+        (again,) = routing.unrouted_series(db)
         assert again.revision == 2
-        assert studies.mark_routed(db, again)
+        assert routing.mark_routed(db, again)
 
 
 @pytest.mark.parametrize("study_s", [0.0, 60.0])
@@ -392,4 +392,4 @@ def test_a_completed_series_is_routed_before_its_study_is_complete(
     record(ledger)
     complete(ledger, study_s=(study_s, {}))
     with ledger.read() as db:
-        assert len(studies.unrouted_series(db)) == 1
+        assert len(routing.unrouted_series(db)) == 1

@@ -40,7 +40,7 @@ def routed(settings, tmp_path, monkeypatch):
         }
     )
     registry._installed.cache_clear()
-    registry.get.cache_clear()
+    registry._of_package.cache_clear()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from pydicom.uid import (
 )
 from scipy.spatial.transform import Rotation
 
+from node.uids import derived_uid
 from tests.peers.made_images import ds, item, made_image, save
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ _CLASSES = {
     "enhanced-ct": EnhancedCTImageStorage,
     "enhanced-mr": EnhancedMRImageStorage,
 }
+_EXPOSURE = {
+    "enhanced-ct": {
+        "IrradiationEventIdentificationSequence": item(
+            IrradiationEventUID=derived_uid("sphere phantom", "exposure")
+        )
+    }
+}
+"""Functional group that a CT must have."""
 _INTERCEPT = {"ct": -1024.0, "enhanced-ct": -1024.0, "mr": 0.0, "enhanced-mr": 0.0}
 
 
@@ -179,6 +188,7 @@ def write_scan(scan: Scan, folder: Path) -> list[Path]:
             PixelMeasuresSequence=item(**measures),
             PlaneOrientationSequence=item(**orientation),
             PixelValueTransformationSequence=item(**rescale, RescaleType="US"),
+            **_EXPOSURE.get(scan.kind, {}),
         )
         per_frame = [
             item(PlanePositionSequence=item(ImagePositionPatient=position))[0]
@@ -187,6 +197,7 @@ def write_scan(scan: Scan, folder: Path) -> list[Path]:
         frames = made_image(
             pixels,
             _CLASSES[scan.kind],
+            ApplicableSafetyStandardAgency="IEC",
             SharedFunctionalGroupsSequence=shared,
             PerFrameFunctionalGroupsSequence=per_frame,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from node.route import conditions
 from pipelines.brain_mr_volumetry import suitability, weights
 from pipelines.brain_mr_volumetry.pipeline import BrainMrVolumetry
 from pipelines.contract import CouldNotLook, Grid, Images, Pipeline, Volume, Waveform
@@ -184,3 +185,20 @@ def test_a_missing_network_says_what_to_install(monkeypatch):
     monkeypatch.setattr(weights, "DISTRIBUTION", "radnode-no-such-distribution")
     with pytest.raises(RuntimeError, match=r"not installed. Install radnode\[models\]"):
         weights.read_weights()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "planned"),
+    [
+        ({"SeriesDescription": {"t1_mprage_sag"}, "ScanningSequence": {"GR", "IR"}}, True),
+        ({"SeriesDescription": {"T1 MPRAGE POST2"}}, True),
+        ({}, True),
+        ({"SeriesDescription": {"t2_tse_tra"}}, False),
+        ({"SeriesDescription": {"T2W_FLAIR"}}, False),
+        ({"SeriesDescription": {"ep2d_diff"}, "ScanningSequence": {"EP"}}, False),
+        ({"ImageType": {"ORIGINAL", "PRIMARY", "LOCALIZER"}}, False),
+    ],
+)
+def test_a_route_of_all_mr_series_plans_no_job_for_what_is_surely_no_t1(attributes, planned):
+    judged = conditions(BrainMrVolumetry().input, {"Modality": frozenset({"MR"})} | attributes)
+    assert all(condition.holds for condition in judged) is planned

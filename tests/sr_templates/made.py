@@ -119,6 +119,7 @@ def classic(plane="axial") -> Source:
         header.SOPClassUID = MRImageStorage
         header.SOPInstanceUID = derived_uid("test", plane, str(k))
         header.Modality = "MR"
+        header.ScanningSequence, header.SequenceVariant = "GR", "SP"
         header.FrameOfReferenceUID = derived_uid("test", "frame of reference")
         header.PositionReferenceIndicator = ""
         header.Rows, header.Columns = SHAPE[1:]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from node.encode.draw.views import Strip, View
     from node.encode.work import Work
     from node.load.source import Source
-    from pipelines.contract import Result
+    from pipelines.contract import Chart, Result
     from sr_templates.quantities import Quantity
 
 
@@ -48,6 +48,7 @@ class Content:
         provenance: Who made it, from what.
         views: Images; empty for a recording.
         strip: The recording, if it is one.
+        charts: As the pipeline gave them.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Content:
     provenance: tuple[str, ...]
     views: tuple[View, ...] = ()
     strip: Strip | None = None
+    charts: tuple[Chart, ...] = ()
 
 
 def content(source: Source, result: Result, work: Work) -> Content:
@@ -66,8 +68,9 @@ def content(source: Source, result: Result, work: Work) -> Content:
         refusal="",
         statements=_statements(result, drawn),
         provenance=tuple(context.provenance(work.author)),
-        views=views(source, drawn),
+        views=views(source, drawn, result.maps),
         strip=strip(source, result),
+        charts=result.charts,
     )
 
 

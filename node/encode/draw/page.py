@@ -134,9 +134,9 @@ class Page:
         self.figure = Figure(
             figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI, facecolor=theme.paper
         )
-        self._sheet = self._axes((0.0, 0.0, *size), (0.0, size[0], size[1], 0.0))
+        self._sheet = self.axes((0.0, 0.0, *size), (0.0, size[0], size[1], 0.0))
 
-    def _axes(self, box: Box, limits: tuple[float, float, float, float]) -> Any:
+    def axes(self, box: Box, limits: tuple[float, float, float, float]) -> Any:
         """Return axes that fill a box; ``limits`` are its left, right, bottom and top."""
         left, top, wide, high = box
         across, down = self.size
@@ -190,7 +190,7 @@ class Page:
         wide = min(box[2], box[3] / high_over_wide)
         high = wide * high_over_wide
         place = (box[0] + (box[2] - wide) / 2.0, box[1] + (box[3] - high) / 2.0, wide, high)
-        axes = self._axes(place, (from_column, to_column, to_row, from_row))
+        axes = self.axes(place, (from_column, to_column, to_row, from_row))
         rows, columns = view.pixels.shape[:2]
         axes.imshow(
             view.pixels,
@@ -246,7 +246,7 @@ class Page:
         pitch = _pitch(strip)
         first, last = float(strip.seconds[0]), float(strip.seconds[-1])
         down = len(strip.leads) * pitch
-        axes = self._axes(
+        axes = self.axes(
             (left + label_wide, top, wide - label_wide, high), (first, last, -down, 0)
         )
         axes.vlines(np.arange(first, last + 0.01, 0.2), -down, 0, color=self.theme.grid, lw=0.8)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.backends.backend_pdf import PdfPages
 
+from node.encode.draw.chart import draw_charts
 from node.encode.draw.page import DARK, LIGHT, Page, clipped, settings, width, wrapped
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
@@ -25,6 +26,8 @@ _A4 = (595.0, 842.0)
 
 _GRIDS = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2), 5: (3, 2), 6: (3, 2)}
 """Number of views -> columns and rows."""
+_CHART_ROW = 190.0
+"""How high charts are in the picture."""
 _SIZES = (28.0, 24.0, 21.0, 19.0)
 """Of the words of a picture: the largest at which all fit, else the smallest."""
 
@@ -49,21 +52,36 @@ def picture(content: Content) -> npt.NDArray[np.uint8]:
             if words.height(content.statements) <= end - top - tallest:
                 break
         tall = max(lowest, min(tallest, end - top - words.height(content.statements)))
+        charted = _CHART_ROW * _rows_of_charts(content)
+        tall -= charted
         if content.strip is not None:
             top = _strip(page, content.strip, (left, top, right - left, tall), 17.0)
         elif content.views:
             top = _views(page, content.views, (left, top, right - left, tall), 17.0)
+        if content.charts:
+            box = (left, top + 8.0, right - left, charted - 8.0)
+            top = draw_charts(page, content.charts, box, 15.0)
         words.draw(content.statements, top, end, overflow=True)
         return page.pixels()
 
 
 def _band(content: Content) -> tuple[float, float]:
-    """Return how high the images of a picture are at most, and at least."""
+    """Return how high the images and charts of a picture are at most, and at least."""
+    charted = _CHART_ROW * _rows_of_charts(content)
     if content.strip is not None:
         leads = len(content.strip.leads)
-        return 34.0 + 60.0 * leads, 34.0 + 36.0 * leads
+        least = 34.0 + (36.0 - 8.0 * bool(charted)) * leads
+        return 34.0 + 60.0 * leads + charted, least + charted
+    if charted:
+        bands = {0: (0.0, 0.0), 1: (360.0, 260.0), 2: (340.0, 260.0), 3: (300.0, 220.0)}
+        most, least = bands.get(len(content.views), (400.0, 320.0))
+        return most + charted, least + charted
     bands = {0: (0.0, 0.0), 1: (560.0, 420.0), 2: (500.0, 400.0), 3: (350.0, 300.0)}
     return bands.get(len(content.views), (580.0, 440.0))
+
+
+def _rows_of_charts(content: Content) -> int:
+    return -(-len(content.charts) // 2)
 
 
 def document(content: Content) -> bytes:
@@ -102,7 +120,12 @@ def _document_frame(page: Page, content: Content, number: int) -> tuple[float, f
         top = _strip(page, content.strip, box, 8.5)
     elif number == 1 and content.views:
         tall = {1: 300.0, 2: 240.0, 3: 180.0}.get(len(content.views), 340.0)
+        if content.charts:
+            tall = min(tall, 270.0)
         top = _views(page, content.views, (left, top, right - left, tall), 8.5)
+    if number == 1 and content.charts:
+        high = 120.0 * _rows_of_charts(content)
+        top = draw_charts(page, content.charts, (left, top + 6.0, right - left, high), 8.5)
     return top, bottom
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.encode.draw import window
+from node.encode.draw.heat import heat_views
 from node.encode.multiframe.images import image
 from pipelines.contract import Images, Volume, Waveform
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from node.encode.draw.overlays import Color, Overlay
     from node.encode.multiframe.images import Image
     from node.load.source import Source
-    from pipelines.contract import MultiplexGroup, Region, Result
+    from pipelines.contract import MultiplexGroup, ParametricMap, Region, Result
 
 MOST_VIEWS = 6
 MOST_LEADS = 12
@@ -83,15 +84,19 @@ class Strip:
     unit: str
 
 
-def views(source: Source, drawn: Sequence[Overlay]) -> tuple[View, ...]:
-    """Return at most ``MOST_VIEWS`` views, in the order of the images."""
+def views(
+    source: Source, drawn: Sequence[Overlay], maps: Sequence[ParametricMap] = ()
+) -> tuple[View, ...]:
+    """Return at most ``MOST_VIEWS`` views, in the order of the images; maps over them last."""
     study = source.study
     if isinstance(study, Waveform):
         return ()
     values = source.on_images(study.voxels) if isinstance(study, Volume) else study.frames
     sizes = [overlay.sizes() for overlay in drawn]
     otherwise = None if values.ndim == 4 else window.spanning(values.astype(np.float32, copy=False))
-    return tuple(
+    chosen = _chosen(study, sizes)
+    kept = sorted(chosen[: max(1, MOST_VIEWS - len(maps))] if isinstance(study, Images) else chosen)
+    plain = tuple(
         _view(
             image(source, index),
             _pixels(image(source, index), values[index], otherwise),
@@ -102,8 +107,10 @@ def views(source: Source, drawn: Sequence[Overlay]) -> tuple[View, ...]:
                 if index in on
             ],
         )
-        for index in sorted(_chosen(study, sizes))
+        for index in kept
     )
+    heated = heat_views(study, maps, tuple(zip(kept, plain, strict=True)))
+    return (*plain, *heated)[:MOST_VIEWS]
 
 
 def _chosen(study: Volume | Images, sizes: Sequence[Mapping[int, int]]) -> list[int]:

@@ -1,0 +1,1 @@
+"""A pipeline on a site's own studies, beside what people say is true of them."""

@@ -1,0 +1,1 @@
+"""CT with less noise, as a series of its own."""

@@ -1,0 +1,1 @@
+"""What CT and MR denoising share: noise, networks, how they are trained."""

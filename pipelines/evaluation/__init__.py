@@ -1,0 +1,1 @@
+"""How well a pipeline agrees with what people know to be true, and how sure that is."""

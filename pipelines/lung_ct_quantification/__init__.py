@@ -1,0 +1,1 @@
+"""How large are the lungs on this chest CT, and how dense?"""

@@ -1,0 +1,1 @@
+"""MR with less noise, as a series of its own."""

@@ -1,0 +1,1 @@
+"""Fractures on single radiographs, by a detector that the site added."""
