@@ -19,6 +19,7 @@ MODULES = {
     "roles": ("up", "listen", "relay", "work", "deliver"),
     "models": ("models",),
     "train": ("train",),
+    "evaluate": ("evaluate",),
     "compare": ("compare",),
     "ledger": (
         *("studies", "jobs", "deliveries", "show", "why"),

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 from pydicom import dcmread
 
-from node import __version__, choose, route
+from node import __version__, route
 from node.cli.options import asked_for, config_option, dicom_files
 from node.encode.work import Work
 from node.errors import UsageError
-from node.load.kinds import is_judged_alone
+from node.pick import Inputs, fitting_inputs
 from node.profiles import DEFAULT_PROFILE, PROFILES
 from node.uids import derived_uuid
 from pipelines import models, registry, runtimes
@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913 - one keyword per option
     """
     models.use(models_folder or settings.models_folder)
     chosen = _pipeline(name)
-    found = _fitting_inputs(chosen, folder)
+    found = _picked(chosen, folder)
     chosen.warm_up()
     priors = dicom_files(prior) if prior else []
     for number, inputs in enumerate(found, start=1):
@@ -89,54 +89,27 @@ def _pipeline(name: str) -> AnyPipeline:
         ) from error
 
 
-def _fitting_inputs(chosen: AnyPipeline, folder: Path) -> list[dict[str, list[Path]]]:
-    """Return the inputs for each run: one a series, or one a study if it needs several series.
+def _picked(chosen: AnyPipeline, folder: Path) -> list[Inputs]:
+    """Return the inputs for each run.
 
     Raises:
         UsageError: There are none.
     """
-    together: dict[str, list[Path]] = {}
-    study_of: dict[str, str] = {}
-    for path in dicom_files(folder):
-        study, series, unit = _place_of(path)
-        key = series if registry.is_study_pipeline(chosen) else unit
-        together.setdefault(key, []).append(path)
-        study_of[key] = study
-    fitting: dict[str, dict[str, list[choose.Candidate]]] = {}
-    for key, paths in sorted(together.items()):
-        for name, patterns in registry.inputs_of(chosen).items():
-            attributes = route.read_attributes(paths, choose.LOOKED_AT.union(patterns))
-            if all(condition.holds for condition in route.conditions(patterns, attributes)):
-                group = study_of[key] if registry.is_study_pipeline(chosen) else key
-                one = choose.candidate(key, len(paths), attributes)
-                fitting.setdefault(group, {}).setdefault(name, []).append(one)
-    if not fitting:
+    found = fitting_inputs(chosen, dicom_files(folder))
+    if not found:
         raise UsageError(
-            f"None of the {len(together)} series in {folder} is one for {chosen.name}.",
+            f"None of the series in {folder} is one for {chosen.name}.",
             do=f"It asks for {asked_for(chosen)}.",
         )
     names = tuple(registry.inputs_of(chosen))
-    picked = [choose.choose({n: of.get(n, []) for n in names}) for of in fitting.values()]
-    whole = [inputs for inputs in picked if len(inputs) == len(names)]
+    whole = [inputs for inputs in found if len(inputs) == len(names)]
     if not whole:
-        missing = " and ".join(name for name in names if name not in picked[0])
+        missing = " and ".join(name for name in names if name not in found[0])
         raise UsageError(
             f"{folder} has no series for {missing} of {chosen.name}.",
             do=f"It asks for {asked_for(chosen)}.",
         )
-    return [{n: together[one.series_uid] for n, one in inputs.items()} for inputs in whole]
-
-
-def _place_of(path: Path) -> tuple[str, str, str]:
-    """Return the UIDs of a file's study, its series, and what it is judged together with.
-
-    That is its series, or it alone.
-    """
-    keywords = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"]
-    header = dcmread(path, stop_before_pixels=True, specific_tags=list(keywords))
-    study, series = str(header.get("StudyInstanceUID", "")), str(header.SeriesInstanceUID)
-    alone = is_judged_alone(str(header.SOPClassUID))
-    return study, series, str(header.SOPInstanceUID) if alone else series
+    return whole
 
 
 def _run_inputs(

@@ -60,7 +60,9 @@ def from_catalogue(
             else:
                 _copy_by_digest(folder, path, target, sha256)
             tell(path)
-        source = entry.sources[0] if folder is None else f"a folder, as at {entry.sources[0]}"
+        source = "a folder"
+        if entry.sources:
+            source = entry.sources[0] if folder is None else f"a folder, as at {entry.sources[0]}"
         provenance = Provenance(source, entry.licence, entry.citation, entry.title)
         where = place(models, entry.name, staged, files, provenance)
     return AddedModel(entry.name, where, files, entry.licence, entry.citation, source)
@@ -130,6 +132,11 @@ def from_address(
 
 
 def _fetch_from_any(entry: Entry, path: str, target: Path, sha256: str) -> None:
+    if not entry.sources:
+        raise ModelRefused(
+            f"The catalogue knows no address of {entry.name} that cannot change.",
+            do="Get it from its authors, and take it from there with --from FOLDER.",
+        )
     refusal: ModelRefused | None = None
     for source in entry.sources:
         try:

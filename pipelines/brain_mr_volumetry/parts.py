@@ -110,10 +110,10 @@ def _parts(
     names: tuple[str, ...],
     structures: Mapping[str, Structure],
 ) -> Iterator[Part]:
-    for number, name in enumerate(names):
-        if name in structures:
-            mask = (labels == number) & brain
-            yield Part(structures[name], mask)
+    # The first class is what is no part of the brain. A name that is not known is an error, not a
+    # part that goes missing from the report.
+    for number, name in enumerate(names[1:], start=1):
+        yield Part(structures[name], (labels == number) & brain)
 
 
 @lru_cache(maxsize=4)

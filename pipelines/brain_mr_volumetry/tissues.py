@@ -1,7 +1,7 @@
 """The tissue network of our own: grey matter, white matter and fluid inside a brain mask.
 
 A small network on a bank of Gaussian means, made by ``training.py`` from simulated images alone;
-training takes a minute on two cores. It is what a node has before a network of the catalogue is added.
+training takes minutes on two cores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("tissues.safetensors")
 
-CLASSES = ("background", "Cerebrospinal fluid", "Grey matter", "White matter")
+CLASSES = ("background", "Cerebrospinal fluid", "Grey Matter", "White Matter")
 CHANNELS = 24
 SCALES_MM = (0.7, 1.5, 3.0, 8.0)
 """Widths (standard deviation) of the neighbourhoods whose mean the network sees."""
@@ -61,7 +61,7 @@ def seen(grey: torch.Tensor) -> torch.Tensor:
     """Return the voxel, the means around it, and how much brain is near, as channels.
 
     Args:
-        grey: Shape (n, 1, depth, height, width), 1 mm; 0 outside of the brain, which no mean counts.
+        grey: Shape (n, 1, depth, height, width), 1 mm; 0 outside of the brain.
     """
     brain = (grey > 0).to(grey.dtype)
     channels = [grey]

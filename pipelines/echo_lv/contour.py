@@ -64,4 +64,4 @@ def contour(mask: Mask) -> Points:
     middle = points[:-1].mean(axis=0)
     scale = np.sqrt(enclosed_area(polygon) / enclosed_area(points))
     rows, columns = mask.shape
-    return np.clip(middle + (points - middle) * scale, 0.0, (columns, rows))
+    return np.asarray(np.clip(middle + (points - middle) * scale, 0.0, (columns, rows)))

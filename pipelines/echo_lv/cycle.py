@@ -25,7 +25,7 @@ _RETURNS = 0.7
 """How much of its fall a curve rises again before it is one whole beat."""
 _STILL = 0.04
 """Own limit: an area that changes by less is that of a still image."""
-_RESTLESS = 0.35
+_RESTLESS = 0.15
 """Own limit: of the whole change, what the curve may differ from its smooth self (root mean
 square)."""
 FEWEST_FRAMES: Final = 8
@@ -118,8 +118,10 @@ def _period(
 
 
 def _alike(centred: Floats, lag: int) -> float:
+    """Return how a curve correlates with itself some frames later."""
     before, after = centred[:-lag], centred[lag:]
-    return float(before @ after / max(np.sqrt((before @ before) * (after @ after)), 1e-12))
+    size = float(np.sqrt((before**2).sum() * (after**2).sum()))
+    return float((before * after).sum()) / max(size, 1e-12)
 
 
 def _beats(smooth: Floats, period: float) -> list[Beat]:

@@ -25,14 +25,14 @@ _END = 0.08
 
 
 class LongAxis(NamedTuple):
-    """From the middle of the base to the apex, (column, row) in pixels."""
+    """From the middle of the base to the apex, each (x, y)."""
 
     base: npt.NDArray[np.float64]
     apex: npt.NDArray[np.float64]
 
 
 class Measured(NamedTuple):
-    """What the discs tell of one frame, in pixels or millimetres.
+    """What the discs tell of one frame, in millimetres, or in pixels where they have no size.
 
     Attributes:
         volume: Of all discs.
@@ -53,7 +53,7 @@ def long_axis(outline: Points) -> LongAxis:
     views show the transducer, and so the apex, at the top (ibid., section I).
 
     Args:
-        outline: Closed, shape (n, 2): (column, row), pixels as high as wide.
+        outline: Closed, shape (n, 2): (x, y), of one unit along both.
     """
     points = _evenly(outline)
     centred = points - points.mean(axis=0)
@@ -69,12 +69,15 @@ def long_axis(outline: Points) -> LongAxis:
     return LongAxis(middle, apex)
 
 
-def method_of_discs(outline: Points) -> Measured:
+def method_of_discs(outline: Points, spacing_mm: tuple[float, float] | None = None) -> Measured:
     """Return the volume within an outline turned about its long axis.
 
     Args:
-        outline: Closed, shape (n, 2): (x, y), of one unit along both.
+        outline: Closed, shape (n, 2): (column, row) in pixels.
+        spacing_mm: Between (rows, columns). None: pixels are as high as wide, and the unit.
     """
+    if spacing_mm is not None:
+        outline = outline * np.array(spacing_mm[::-1])
     base, apex = long_axis(outline)
     axis = (apex - base) / np.hypot(*(apex - base))
     relative = outline - base

@@ -27,8 +27,7 @@ _FOUND = 0.8
 _LONGEST_GAP = 4
 """Ditto: frames in a row without an outline; the area between is interpolated."""
 _ROUND = 1.15
-"""Length by width below which an outline is no apical view of a ventricle: a short axis is round,
-and so is next to nothing else (sphericity of dilated ventricles stays above; own limit)."""
+"""Own limit: length by width below which an outline is taken for a short axis, which is round."""
 
 
 class EchoLv(SiteReading):
@@ -47,7 +46,7 @@ class EchoLv(SiteReading):
     def input(self) -> Patterns:
         """Ultrasound clips, as far as the site's model takes them."""
         network = self._stated()
-        own = {
+        own: dict[str, str | tuple[str, ...]] = {
             "Modality": "US",
             "SOPClassUID": ("1.2.840.10008.5.1.4.1.1.3.1", "1.2.840.10008.5.1.4.1.1.3"),
         }
@@ -61,7 +60,7 @@ class EchoLv(SiteReading):
         """
         clip, names = suitability.require_apical_clip(study)
         masks = _masks(self.network(), clip)
-        found = masks.any(axis=(1, 2))
+        found = np.asarray(masks.any(axis=(1, 2)))
         _require_found(found)
         suitability.require_grey(clip, masks)
         outlines = {int(frame): contour(masks[frame]) for frame in np.flatnonzero(found)}
@@ -107,16 +106,11 @@ def _require_found(found: npt.NDArray[np.bool_]) -> None:
 
 def _require_long(outline: Points, clip: Images) -> None:
     """Refuse a round outline: that of a short-axis view, or of something else."""
-    measured = method_of_discs(outline * scale_of(clip))
+    measured = method_of_discs(outline, clip.spacing_mm)
     if measured.length < _ROUND * measured.width:
         raise CouldNotLook(
             "What was outlined is round: this is no apical view of a left ventricle."
         )
-
-
-def scale_of(clip: Images) -> npt.NDArray[np.float64]:
-    """Return millimetres of a pixel along (x, y); 1 where these are not known."""
-    return np.ones(2) if clip.spacing_mm is None else np.array(clip.spacing_mm[::-1])
 
 
 def _filled(area: list[float]) -> npt.NDArray[np.float64]:

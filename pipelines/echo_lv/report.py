@@ -69,7 +69,9 @@ def result(ventricle: Ventricle) -> Result:
         CouldNotLook: The numbers are none that a heart can have.
     """
     clip, names, _, _, cycle = ventricle
-    measured = {at: _measured(ventricle, at) for at in ventricle.outlines}
+    measured = {
+        at: method_of_discs(outline, clip.spacing_mm) for at, outline in ventricle.outlines.items()
+    }
     by_beat = {beat: _ejection_fraction(measured, beat, ventricle) for beat in cycle.beats}
     middle = median_low(by_beat.values())
     beat = next(one for one, fraction in by_beat.items() if fraction == middle)
@@ -77,7 +79,7 @@ def result(ventricle: Ventricle) -> Result:
         raise CouldNotLook(
             f"The outlines give an ejection fraction of {middle:.0f} %, which no heart has."
         )
-    largest = measured[_nearest(ventricle, beat.diastole)].volume
+    largest = measured[_nearest(ventricle, beat.diastole)].volume * _ML_PER_MM3
     if clip.spacing_mm is not None and largest > _LARGEST_ML:
         raise CouldNotLook("The outlines are larger than any heart; the calibration may be wrong.")
     findings = (
@@ -94,12 +96,6 @@ def result(ventricle: Ventricle) -> Result:
     segment = Segment(LABEL, codes.ANATOMICAL_STRUCTURE, LEFT_VENTRICLE, ventricle.masks)
     notes = tuple(_notes(ventricle, list(by_beat.values())))
     return Result(findings, (segment,), notes, charts=(_chart(ventricle, measured, beat),))
-
-
-def _measured(ventricle: Ventricle, frame: int) -> Measured:
-    spacing = ventricle.clip.spacing_mm
-    scale = np.ones(2) if spacing is None else np.array(spacing[::-1])
-    return method_of_discs(ventricle.outlines[frame] * scale)
 
 
 def _nearest(ventricle: Ventricle, frame: int) -> int:

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pipelines.contract import Images
-    from pipelines.runtimes import SiteNetwork
-    from pipelines.runtimes import Manifest
+    from pipelines.runtimes import Manifest, SiteNetwork
     from pipelines.runtimes.boxes import Box
     from pipelines.runtimes.sections import Label
 
@@ -26,7 +25,7 @@ FLOOR: Final = 0.01
 
 
 def suspicions(network: SiteNetwork, radiograph: Images) -> tuple[Box, ...]:
-    """Return all boxes from ``floor_of`` their label on, the most probable first, in the image's pixels.
+    """Return all boxes from ``floor_of`` on, the most probable first, in the image's pixels.
 
     ``SiteNetwork.boxes`` leaves out those below the threshold, but how sure a detector is that
     there is no fracture can only be read from these.

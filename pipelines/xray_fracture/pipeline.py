@@ -49,7 +49,7 @@ class XrayFracture(SiteReading):
     def input(self) -> Patterns:
         """Radiographs for presentation, of the parts that the site's model was made for."""
         network = self._stated()
-        own = {
+        own: dict[str, str | tuple[str, ...]] = {
             "Modality": ("DX", "CR"),
             "SOPClassUID": ("1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1"),
         }

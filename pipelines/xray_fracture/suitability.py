@@ -41,6 +41,6 @@ def require_radiograph(study: Study) -> Images:
         raise CouldNotLook(f"The object has {frames} frames; a radiograph has one.")
     if min(rows, columns) < _SMALLEST_PX:
         raise CouldNotLook(f"The image has {columns} x {rows} pixels, too few to see a fracture.")
-    if not np.ptp(study.frames) > 0.0:
+    if not float(np.ptp(study.frames)) > 0.0:
         raise CouldNotLook("All pixels have the same value; there is no image to judge.")
     return study

@@ -118,9 +118,14 @@ def add_fracture_model(
     return add(folder, name, network, FRACTURE, **stated)
 
 
+def add_ventricle_model(folder: Path, network: bytes, *, name: str = "dark-cavities") -> Path:
+    """Add a network that outlines the left ventricle."""
+    return add(folder, name, network, VENTRICLE)
+
+
 def fracture_onnx() -> bytes:
     """Return a detector with a box around each cell of the image, as real ones have anchors."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import helper
 
     corners = np.arange(0, SIDE, CELL) - (BOX - CELL) / 2.0
     left, top = np.meshgrid(corners, corners)
@@ -171,17 +176,20 @@ def fracture_torchscript() -> bytes:
     return saved.getvalue()
 
 
-def cavity_onnx(threshold: float = 0.25) -> bytes:
-    """Return a network for which what is darker than a threshold, smoothed, is the ventricle."""
+def cavity_onnx(darkest: float = 0.08, brightest: float = 0.353) -> bytes:
+    """Return a network for which dark grey, but not the black around the sector, is cavity."""
     from onnx import helper
 
-    constants = {"scale": np.array(80.0, np.float32), "threshold": np.array(threshold, np.float32)}
+    values = {"scale": 80.0, "darkest": darkest, "brightest": brightest}
+    constants = {name: np.array(value, np.float32) for name, value in values.items()}
     nodes = [
         helper.make_node(
             "AveragePool", ["image"], ["mean"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]
         ),
-        helper.make_node("Sub", ["threshold", "mean"], ["darker"]),
-        helper.make_node("Mul", ["darker", "scale"], ["logits"]),
+        helper.make_node("Sub", ["brightest", "mean"], ["darker"]),
+        helper.make_node("Sub", ["mean", "darkest"], ["brighter"]),
+        helper.make_node("Min", ["darker", "brighter"], ["both"]),
+        helper.make_node("Mul", ["both", "scale"], ["logits"]),
     ]
     return _graph(nodes, "cavity", ["n", 1, "rows", "columns"], ["logits"], constants)
 

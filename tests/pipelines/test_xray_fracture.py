@@ -36,7 +36,7 @@ DX = {
 
 def bone(shape=(300, 200), *, line_row=None, thickness=3, depth=0.5, mirrored=False):
     """Return a bone that runs down the image, broken across where ``line_row`` says."""
-    rows, columns = shape
+    columns = shape[1]
     across = np.clip(1.0 - np.abs((np.arange(columns) - 0.45 * columns) / (0.15 * columns)), 0, 1)
     pixels = 400.0 + 3000.0 * np.broadcast_to(np.clip(2.0 * across, 0, 1), shape).copy()
     if line_row is not None:

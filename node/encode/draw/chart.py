@@ -23,6 +23,8 @@ _COLORS: tuple[Color, ...] = (
     (200, 110, 190),
 )
 """Of the curves, in turn; seen on dark and on white paper."""
+_MARKED = 0.2
+"""Left free above the curves for the words of marks, ditto."""
 _ROOM = 0.06
 """Left free above and below the curves, as a share of what they span."""
 
@@ -61,7 +63,8 @@ def _draw_chart(page: Page, chart: Chart, box: Box, size: float) -> None:
     x_from, x_to = _span([curve.x for curve in chart.curves], [at for at, _ in chart.marks])
     y_from, y_to = _span([curve.y for curve in chart.curves])
     room = _ROOM * (y_to - y_from)
-    limits = (x_from, x_to, y_from - room, y_to + room)
+    above = room + _MARKED * (y_to - y_from) * bool(chart.marks)
+    limits = (x_from, x_to, y_from - room, y_to + above)
     y_ticks = _ticks(limits[2], limits[3])
     margin = max(width(_number(at, y_ticks), small) for at in y_ticks) + 0.6 * small
     plot = (left + margin, top + 2.8 * size, wide - margin, high - 5.4 * size)

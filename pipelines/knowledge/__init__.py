@@ -1,0 +1,1 @@
+"""What reports say, which diseases there are, and what guidelines recommend: rules, no network."""
