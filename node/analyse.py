@@ -15,9 +15,11 @@ from node.domain import Outcome
 from node.encode.contradictions import contradictions
 from node.encode.objects import encode, encode_could_not_look, within_images
 from node.encode.write import write
+from node.load.history import with_history
 from node.load.inputs import headers_of, in_order, load_inputs, run, source_of
 from node.load.prior import compared
 from pipelines.contract import CouldNotLook, Presence, Result
+from pipelines.knowledge.graph import advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -84,6 +86,8 @@ def analyse(
     if earlier is not None and not any(contradictions(source, result, work.report)):
         with _timed(seconds, "compare"):
             result = _followed_up(source, result, earlier, work.report)
+            result = with_history(result, earlier.reports)
+    result = _advised(result)
     with _timed(seconds, "encode"):
         files = _write(encode(source, result, work), folder)
     return Analysis(outcome_of(result), files, seconds)
@@ -97,6 +101,12 @@ def _followed_up(source: Source, result: Result, earlier: Earlier, report: str) 
         return followed
     why = "Earlier results were not compared: an earlier one holds what no result may say."
     return replace(result, notes=(*result.notes, *earlier.problems, why))
+
+
+def _advised(result: Result) -> Result:
+    """Return the result with what guidelines recommend for it, each with its source."""
+    notes = (f"Guideline: {sentence} ({source})" for sentence, source in advice(result))
+    return replace(result, notes=(*result.notes, *notes))
 
 
 def outcome_of(result: Result) -> Outcome:

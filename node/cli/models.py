@@ -122,7 +122,7 @@ def _known() -> list[dict[str, Any]]:
             "for": ", ".join(entry.pipelines),
             "licence": entry.licence,
             "citation": entry.citation,
-            "source": entry.sources[0],
+            "source": next(iter(entry.sources), "from a folder"),
             "files": entry.files,
         }
         for entry in catalogue.entries().values()

@@ -59,10 +59,12 @@ class Earlier:
     Attributes:
         results: The latest first.
         problems: Sentences for the reader: what could not be looked up, and why.
+        reports: What people wrote of earlier studies of the patient, in any order.
     """
 
     results: tuple[PriorFiles, ...] = ()
     problems: tuple[str, ...] = ()
+    reports: tuple[Path, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
@@ -76,6 +78,7 @@ class Earlier:
                 for one in self.results
             ],
             "problems": list(self.problems),
+            "reports": [str(path) for path in self.reports],
         }
 
     @classmethod
@@ -91,6 +94,7 @@ class Earlier:
                 for one in written["results"]
             ),
             tuple(written["problems"]),
+            tuple(map(Path, written["reports"])),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -31,14 +31,22 @@ from node.errors import (
     UnreadableSeries,
     disk_failed,
 )
+from node.load.history import STRUCTURED
 from node.load.prior import Earlier, PriorFiles
-from node.load.source import readable_headers
+from node.load.source import read_headers, readable_headers
 from node.log import get_logger
 from node.malformed import MALFORMED
 from node.priors.archives import archive_for
 from node.priors.patient import CannotAsk, patient_of
 from node.priors.query import images_of, results_in
-from node.priors.results import DAMAGED, REPORTS, SEGMENTATIONS, not_compared, not_looked_up
+from node.priors.results import (
+    DAMAGED,
+    REPORTS,
+    SEGMENTATIONS,
+    not_compared,
+    not_looked_up,
+    reports_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
 
     from node.dimse.retrieve import Archive
     from node.domain import Lease
+    from node.priors.patient import Patient
     from node.settings import DimseDestination, Settings
 
 log = get_logger(__name__)
@@ -159,7 +168,7 @@ def _look_up(request: _Request, lease: Lease, paths: Sequence[Path]) -> Earlier:
     except (UnreadableSeries, *MALFORMED) as error:
         raise CannotAsk("the images cannot be read") from error
     try:
-        with request.open((*SEGMENTATIONS, *REPORTS), "results", RESULTS) as opened:
+        with request.open({*SEGMENTATIONS, *REPORTS, *STRUCTURED}, "results", RESULTS) as opened:
             found, kept_back = results_in(opened, patient, lease.job.pipeline)
     except (DeliveryError, DiskFailed, OSError) as error:
         log.warning("priors_not_found", error=_told(error))
@@ -180,7 +189,17 @@ def _look_up(request: _Request, lease: Lease, paths: Sequence[Path]) -> Earlier:
             break  # or each of them would hold up the job for as long
         else:
             results.append(PriorFiles(sources, one.segmentation, one.reports))
-    return Earlier(tuple(results), tuple(dict.fromkeys(problems)))
+    reports = _reports(request.folder / "results", patient)
+    return Earlier(tuple(results), tuple(dict.fromkeys(problems)), reports)
+
+
+def _reports(folder: Path, patient: Patient) -> tuple[Path, ...]:
+    """Return what people reported of earlier studies: it came with the series of our reports."""
+    headers = {}
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        with suppress(OSError, *MALFORMED):
+            (headers[path],) = read_headers([path])
+    return reports_of(patient, headers)
 
 
 def _told(error: Exception) -> str:

@@ -17,6 +17,7 @@ from node.priors.results import (
     not_compared,
     not_looked_up,
     ours_of,
+    reports_of,
 )
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 def earlier_among(files: Sequence[Path], pipeline: str, present: Path) -> Earlier:
     """Return the results of a pipeline among files: of the same patient, of earlier studies.
 
+    And what people reported of these.
+
     Args:
-        files: DICOM files: results, and the images that they were made from.
+        files: DICOM files: results, the images that they were made from, and reports.
         pipeline: Its name.
         present: An image of the present study.
     """
@@ -68,4 +71,4 @@ def earlier_among(files: Sequence[Path], pipeline: str, present: Path) -> Earlie
             results.append(PriorFiles(sources, result.segmentation, result.reports))
         else:
             problems.append(not_compared("its images are not there"))
-    return Earlier(tuple(results), tuple(problems))
+    return Earlier(tuple(results), tuple(problems), reports_of(patient, same))

@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from node.encode.identity import MANUFACTURER
+from node.load.history import CLINICAL_DOCUMENT, STRUCTURED
 from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 from sr_templates import codes
 from sr_templates.tree import children_named, code_of, is_named, walk
@@ -104,6 +105,24 @@ def ours_of(
     }
     surely = {path: header for path, header in may_be.items() if patient.is_of(header)}
     return surely, len(surely) < len(may_be)
+
+
+def reports_of(patient: Patient, objects: Mapping[Path, Dataset]) -> tuple[Path, ...]:
+    """Return the reports on earlier studies of a patient that people wrote, in a fixed order.
+
+    Args:
+        patient: Whose reports are looked for.
+        objects: File -> header.
+    """
+    return tuple(
+        path
+        for path, header in sorted(objects.items())
+        if str(header.get("SOPClassUID")) in (*STRUCTURED, CLINICAL_DOCUMENT)
+        and header.get("Manufacturer") != MANUFACTURER
+        and header.get("StudyInstanceUID") != patient.study_uid
+        and patient.is_of(header)
+        and patient.had_before(header)
+    )
 
 
 def latest_result(objects: Mapping[Path, Dataset]) -> StoredResult | None:

@@ -10,8 +10,6 @@ from pipelines.contract import Code
 
 GREY_MATTER: Final = Code("389081007", "SCT", "Gray Matter")
 WHITE_MATTER: Final = Code("389080008", "SCT", "White Matter")
-FLUID: Final = Code("65216001", "SCT", "Cerebrospinal Fluid")
-BODY_SUBSTANCE: Final = Code("91720002", "SCT", "Body Substance")
 HIPPOCAMPUS: Final = Code("5366008", "SCT", "Hippocampus")
 BRAIN_TISSUE_SHARE: Final = Code("BRAINTISSUESHARE", "99RADNODE", "Grey and white matter of brain")
 """Grey and white matter as a share of what deepbet outlines; after Rudick et al. 1999,
@@ -40,9 +38,8 @@ class Structure:
 TISSUES: Final = {
     "White Matter": Structure("White matter", WHITE_MATTER, (245, 245, 245), TISSUE),
     "Grey Matter": Structure("Grey matter", GREY_MATTER, (205, 62, 78), TISSUE),
-    "Cerebrospinal fluid": Structure("Cerebrospinal fluid", FLUID, (60, 60, 220), BODY_SUBSTANCE),
 }
-"""By the names of the classes: MeshNet's, and of our own network."""
+"""By the names of MeshNet's classes."""
 
 HIPPOCAMPUS_CLASS: Final = "Hippocampus"
 STRUCTURES: Final = {

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from pipelines.models import AddedModel
 
 TISSUES, STRUCTURES, HIPPODEEP = "meshnet-tissues", "meshnet-structures", "hippodeep"
-TISSUE_NETWORK = "radnode tissues 1"
-TISSUE_NETWORK_SHA256 = "4f76f0a87511d7a4fb4ffa9167658aa41cc9f199e4828833ebb7eecfaa855f8d"
-"""Of ``tissues.safetensors``, as ``training.py`` prints it."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Installed:
     """The networks of the catalogue that were added to this node; None: not that one.
 
     Attributes:
-        tissues: MeshNet for grey and white matter, in place of our own network.
+        tissues: MeshNet for grey and white matter.
         structures: MeshNet for 17 structures.
         hippodeep: For the hippocampi.
     """
@@ -33,18 +30,21 @@ class Installed:
     hippodeep: AddedModel | None
 
     @property
+    def added(self) -> tuple[AddedModel, ...]:
+        """Those that are there, in the order of their use."""
+        every = (self.tissues, self.structures, self.hippodeep)
+        return tuple(model for model in every if model)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What looks at a brain, in the order of its use."""
-        added = (self.tissues, self.structures, self.hippodeep)
-        own = () if self.tissues else (TISSUE_NETWORK,)
-        return ("deepbet", *own, *(model.name for model in added if model))
+        return ("deepbet", *(model.name for model in self.added))
 
     @property
     def sha256(self) -> str:
         """Digest over those of all networks that are used, in the order of their use (hex)."""
-        added = [model.sha256 for model in (self.tissues, self.structures, self.hippodeep) if model]
-        own = [] if self.tissues else [TISSUE_NETWORK_SHA256]
-        return hashlib.sha256("".join([*DEEPBET.values(), *own, *added]).encode()).hexdigest()
+        added = [model.sha256 for model in self.added]
+        return hashlib.sha256("".join([*DEEPBET.values(), *added]).encode()).hexdigest()
 
 
 def installed() -> Installed:

@@ -18,9 +18,8 @@ from pipelines.brain_mr_volumetry.codes import (
     Structure,
 )
 from pipelines.brain_mr_volumetry.hippodeep import Hippodeep
-from pipelines.brain_mr_volumetry.tissues import CLASSES, tissue_labels
 from pipelines.codes import LEFT, RIGHT
-from pipelines.conform import Box, Conformed, box_around, conform, labels_onto, resampled
+from pipelines.conform import Box, Conformed, box_around, conform, labels_onto
 from pipelines.meshnet import MeshNet
 
 if TYPE_CHECKING:
@@ -69,16 +68,14 @@ def parts_of(volume: Volume, brain: BoolArray, installed: Installed) -> Iterator
         brain: On the same grid; no tissue or structure reaches beyond it.
         installed: Networks to use.
     """
+    if not installed.added:
+        return
     middle = [float(index.mean()) for index in np.nonzero(brain)]
     x, y, z = (float(value) for value in (volume.grid.affine @ np.array([*middle, 1.0]))[:3])
     head = conform(volume, centre_mm=(x, y, z))
     box = box_around(brain, volume.grid, head.grid, MARGIN_MM)
     if installed.tissues:
         yield from _meshnet_parts(volume, brain, head, box, installed.tissues, TISSUES)
-    else:
-        inside = resampled(brain, volume.grid, head.grid) >= 0.5
-        labels = labels_onto(tissue_labels(head, inside, box), head.grid, volume.grid)
-        yield from _parts(labels, brain, CLASSES, TISSUES)
     if installed.structures:
         for part in _meshnet_parts(volume, brain, head, box, installed.structures, STRUCTURES):
             # hippodeep's own outlines take the place of MeshNet's.

@@ -1,7 +1,7 @@
 """How large the brain and its parts are on a T1-weighted head MR.
 
-deepbet outlines the brain, one network its tissues. What else is measured depends on the networks
-that were added to the node: see ``networks.py``.
+deepbet outlines the brain. What else is measured depends on the networks that were added to the
+node: see ``networks.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipelines.brain_mr_volumetry.codes import (
     HIPPOCAMPUS,
     WHITE_MATTER,
 )
-from pipelines.brain_mr_volumetry.networks import Installed, installed
+from pipelines.brain_mr_volumetry.networks import installed
 from pipelines.brain_mr_volumetry.weights import read_weights
 from pipelines.codes import ANATOMICAL_STRUCTURE, BRAIN, LEFT, RIGHT, VOLUME
 from pipelines.contract import (
@@ -59,10 +59,7 @@ brain is missing. With the lowest 10 mm of one brain cut away it was 29 cm2 (car
 LABEL = "Brain"
 _TOWARDS = (("right", "left"), ("front", "back"), ("feet", "head"))
 """Names of the two ways along x, y and z."""
-_TRAINED_ON = {
-    "deepbet": "deepbet: 7837 T1-weighted MR images of adults from 191 OpenNeuro data sets",
-    "radnode tissues 1": "tissues: synthetic images of the MNI152 tissue maps",
-}
+_DEEPBET_DATA = "7837 T1-weighted MR images of adults from 191 OpenNeuro data sets"
 
 
 class BrainMrVolumetry:
@@ -87,10 +84,10 @@ class BrainMrVolumetry:
         found = installed()
         return Model(
             name=", ".join(found.names),
-            version="1.0.2" if len(found.names) == 1 else self.version,
-            maker="University of Muenster and others",
+            version=self.version if found.added else "1.0.2",
+            maker="University of Muenster" + " and others" * bool(found.added),
             weights_sha256=found.sha256,
-            trained_on="; ".join(_TRAINED_ON[name] for name in found.names if name in _TRAINED_ON),
+            trained_on=f"deepbet: {_DEEPBET_DATA}" + "; others: see the card" * bool(found.added),
             citation="Fisch et al. 2024, Comput Biol Med 179:108845",
         )
 
@@ -133,12 +130,14 @@ class BrainMrVolumetry:
         found = installed()
         parts = tuple(parts_of(study, mask, found))
         volumes_ml = [float(part.mask.sum()) * study.grid.voxel_volume_ml for part in parts]
-        share = Measurement(BRAIN_TISSUE_SHARE, _tissue_share(parts, volumes_ml, volume_ml), "%")
         brain = Finding(
             BRAIN,
             category=ANATOMICAL_STRUCTURE,
             segment=LABEL,
-            measurements=(Measurement(VOLUME, volume_ml, "mL"), share),
+            measurements=(
+                Measurement(VOLUME, volume_ml, "mL"),
+                *_tissue_share(parts, volumes_ml, volume_ml),
+            ),
         )
         findings = (brain, *map(_finding, parts, volumes_ml), *_asymmetry(parts, volumes_ml))
         segments = (
@@ -154,7 +153,7 @@ class BrainMrVolumetry:
                 for part in parts
             ),
         )
-        return Result(findings, segments, notes + _notes(parts, volumes_ml, found))
+        return Result(findings, segments, notes + _notes(parts, volumes_ml))
 
 
 def _brain(study: Volume) -> tuple[npt.NDArray[np.bool_], float]:
@@ -187,14 +186,18 @@ def _finding(part: Part, volume_ml: float) -> Finding:
     )
 
 
-def _tissue_share(parts: Sequence[Part], volumes_ml: Sequence[float], brain_ml: float) -> float:
-    """Return grey and white matter as a percentage of the brain mask."""
+def _tissue_share(
+    parts: Sequence[Part], volumes_ml: Sequence[float], brain_ml: float
+) -> tuple[Measurement, ...]:
+    """Return grey and white matter as a percentage of the brain mask, if they were outlined."""
     tissue_ml = sum(
         volume
         for part, volume in zip(parts, volumes_ml, strict=True)
         if part.structure.property in (GREY_MATTER, WHITE_MATTER)
     )
-    return 100.0 * tissue_ml / brain_ml
+    if not tissue_ml:
+        return ()
+    return (Measurement(BRAIN_TISSUE_SHARE, 100.0 * tissue_ml / brain_ml, "%"),)
 
 
 def _asymmetry(parts: Sequence[Part], volumes_ml: Sequence[float]) -> tuple[Finding, ...]:
@@ -207,14 +210,9 @@ def _asymmetry(parts: Sequence[Part], volumes_ml: Sequence[float]) -> tuple[Find
     return (Finding(HIPPOCAMPUS, category=ANATOMICAL_STRUCTURE, measurements=(index,)),)
 
 
-def _notes(parts: Sequence[Part], volumes_ml: Sequence[float], found: Installed) -> tuple[str, ...]:
+def _notes(parts: Sequence[Part], volumes_ml: Sequence[float]) -> tuple[str, ...]:
     """Return what a reader must know of the parts."""
     notes = []
-    if found.tissues is None:
-        notes.append(
-            "Tissues by a network that was trained on synthetic images only; less exact than one "
-            "trained on scans."
-        )
     for part, volume in zip(parts, volumes_ml, strict=True):
         label = part.structure.label
         if not volume:

@@ -18,7 +18,7 @@ from pipelines.contract import (
     Study,
     Volume,
 )
-from pipelines.ct_denoise.tissue import is_tissue
+from pipelines.ct_denoise.tissue import level_hu
 from pipelines.denoise.codes import SMOOTHING
 from pipelines.denoise.noise import noise_levels
 from pipelines.denoise.report import derived, less_noise, quiet_enough
@@ -79,7 +79,7 @@ class CtDenoise:
         kind = set(re.split(r"[^A-Z0-9]+", study.attributes.get("ImageType", "").upper()))
         if kind & _DERIVED:
             raise CouldNotLook("These images are derived or a localizer, not original CT slices.")
-        levels = noise_levels(study.voxels, is_tissue)
+        levels = noise_levels(study.voxels, level_hu)
         before = float(np.median(levels))
         if not before:
             raise CouldNotLook("The images show too little soft tissue to measure noise in.")
@@ -95,7 +95,7 @@ class CtDenoise:
 
         strength = float(self.parameters["strength"])
         network = _network(self.network, self.model.weights_sha256)
-        made = denoised(study.voxels, levels, network, strength, is_tissue)
+        made = denoised(study.voxels, levels, network, strength, level_hu)
         described = derived(
             LABEL, f"{self.model.name} {self.model.version}", f"{before:.1f} HU", strength
         )

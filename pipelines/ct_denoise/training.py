@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pipelines.ct_denoise.tissue import is_tissue
-from pipelines.denoise.noise import FEWEST_PX, noise_level
+from pipelines.ct_denoise.tissue import is_tissue, level_hu
+from pipelines.denoise.noise import FEWEST_PX
 from pipelines.denoise.recipe import Pair
 from pipelines.denoise.simulation import KERNELS, low_dose, project, reconstruct
 
@@ -74,6 +74,6 @@ def pairs_of(
     for photons, kernel in conditions:
         measured = torch.cat((low_dose(sinogram, photons, generator), sinogram))
         noisy, clean = reconstruct(measured, spacing_mm, kernel)
-        level, clean_level = (noise_level(one.numpy(), is_tissue) for one in (noisy, clean))
+        level, clean_level = (level_hu(one.numpy()) for one in (noisy, clean))
         if level:
             yield Pair(noisy, clean, level, clean_level, patient, f"{photons:.0f} {kernel}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pipelines.denoise.noise import FloatImage
 
-    Tissue = Callable[[FloatImage], npt.NDArray[np.bool_]]
+    Level = Callable[[FloatImage], float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def denoised(
     levels: npt.NDArray[np.float64],
     network: torch.nn.Module,
     strength: float,
-    tissue: Tissue,
+    level_of: Level,
 ) -> Denoised:
     """Subtract from each slice the noise that the network finds in it.
 
@@ -46,7 +46,7 @@ def denoised(
         levels: Noise of each slice, in the voxels' unit; where it is 0 the slice stays as it is.
         network: Returns the noise of an image, both in units of its level.
         strength: Share of that noise to subtract, 0..1.
-        tissue: As of ``noise_level``.
+        level_of: As of ``noise_levels``.
     """
     left = np.empty_like(voxels)
     with torch.inference_mode():
@@ -56,4 +56,4 @@ def denoised(
                 scale = np.float32(level)
                 image = torch.from_numpy(source / scale)[None, None]
                 left[number] -= np.float32(strength) * scale * network(image)[0, 0].numpy()
-    return Denoised(left, float(np.median(noise_levels(left, tissue))))
+    return Denoised(left, float(np.median(noise_levels(left, level_of))))

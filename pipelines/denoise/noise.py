@@ -18,6 +18,8 @@ FEWEST_PX = 400
 
 _LARGEST_OF_MEDIAN = 3.0
 _BINS = 96
+_NORMAL_QUARTILE = 0.6745
+"""Median of the absolute value of a standard normal number."""
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -54,19 +56,42 @@ def noise_level(image: FloatImage, tissue: Callable[[FloatImage], npt.NDArray[np
     return float((edges[highest] + edges[highest + 1]) / 2.0)
 
 
+def fine_level(image: FloatImage, tissue: Callable[[FloatImage], npt.NDArray[np.bool_]]) -> float:
+    """Return the standard deviation of the noise in one slice whose tissue is full of structure.
+
+    From the median of the finest diagonal details, which anatomy has few of; noise that was
+    interpolated has fewer, too, and is told as less than it is.
+
+    Args:
+        image: Shape (rows, columns).
+        tissue: Says of the local means which are tissue.
+
+    Returns:
+        In the image's unit; 0.0 where it shows too little tissue to tell.
+
+    Source: Donoho and Johnstone 1994, Biometrika 81:425-455.
+    """
+    values = image.astype(np.float64)
+    above, below = values[:-1], values[1:]
+    detail = (above[:, :-1] - above[:, 1:] - below[:, :-1] + below[:, 1:]) / 2.0
+    mean = (above[:, :-1] + above[:, 1:] + below[:, :-1] + below[:, 1:]) / 4.0
+    own = np.abs(detail[tissue(mean.astype(np.float32))])
+    return float(np.median(own)) / _NORMAL_QUARTILE if own.size >= FEWEST_PX else 0.0
+
+
 def noise_levels(
-    voxels: FloatImage, tissue: Callable[[FloatImage], npt.NDArray[np.bool_]]
+    voxels: FloatImage, level: Callable[[FloatImage], float]
 ) -> npt.NDArray[np.float64]:
     """Return the noise of each slice: the median of its own level and its neighbours'.
 
     Args:
         voxels: Shape (slices, rows, columns).
-        tissue: As of ``noise_level``.
+        level: Of one slice; 0.0 where it does not tell.
 
     Returns:
         Shape (slices,); all 0.0 where no slice shows enough tissue.
     """
-    own = np.array([noise_level(plane, tissue) for plane in voxels])
+    own = np.array([level(plane) for plane in voxels])
     known = np.flatnonzero(own)
     if not known.size:
         return own

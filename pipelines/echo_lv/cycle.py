@@ -125,7 +125,11 @@ def _alike(centred: Floats, lag: int) -> float:
 
 
 def _beats(smooth: Floats, period: float) -> list[Beat]:
-    """Return each smallest area with the largest one before it, less than a beat apart."""
+    """Return each smallest area with the largest one before it, less than a beat apart.
+
+    A beat that the clip begins within counts only where there is no other: its largest area may
+    have been before.
+    """
     low, change = float(smooth.min()), float(np.ptp(smooth))
     taken = np.zeros(smooth.size, np.bool_)
     beats = []
@@ -143,7 +147,8 @@ def _beats(smooth: Floats, period: float) -> list[Beat]:
         largest = frame - before.size + int(before.argmax())
         if smooth[largest] - smooth[frame] >= _RETURNS * change:
             beats.append(Beat(largest, frame))
-    return sorted(beats)
+    whole = [beat for beat in beats if beat.diastole > 0]
+    return sorted(whole or beats)
 
 
 def _single_beat(smooth: Floats) -> Cycle:

@@ -12,6 +12,7 @@ Source: Kamnitsas et al. 2017, Med Image Anal 36:61-78; Monteiro et al. 2020, La
 from __future__ import annotations
 
 import io
+import pickle
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class DeepMedic:
         """
         try:
             state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        except (RuntimeError, OSError, EOFError, ValueError) as error:
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError("The file is no archive of weights.") from error
         return cls(state)
 
@@ -135,14 +136,15 @@ class _Block:
             )
         }
         there = {key: value.float() for key, value in own.items() if value is not None}
-        if len(there) < len(own) or there["conv.weight"].ndim != 5:
+        norms = [there[key].shape for key in there if key.startswith("bn.")]
+        convolution = there.get("conv.weight", torch.zeros(0))
+        expected = torch.Size(convolution.shape[1:2])
+        if len(there) < len(own) or convolution.ndim != 5 or set(norms) != {expected}:
             raise ValueError("The weights are not those of BLAST-CT's network.")
-        self.weight = there["conv.weight"].to(device)
+        self.weight = convolution.to(device)
         deviation = torch.sqrt(there["bn.running_var"] + _EPSILON)
         scale = there["bn.weight"] / deviation
         shift = there["bn.bias"] - there["bn.running_mean"] * scale
-        if scale.shape[0] != self.weight.shape[1]:
-            raise ValueError("The weights are not those of BLAST-CT's network.")
         self._scale = scale.to(device).view(1, -1, 1, 1, 1)
         self._shift = shift.to(device).view(1, -1, 1, 1, 1)
         self._slope = there["prelu.weight"].to(device)

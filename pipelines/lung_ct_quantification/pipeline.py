@@ -24,7 +24,7 @@ from pipelines.contract import (
 )
 from pipelines.lung_ct_quantification import checks
 from pipelines.lung_ct_quantification.codes import AIRWAYS, TOTAL_VOLUME, TRACHEA_AIR
-from pipelines.lung_ct_quantification.densitometry import densitometry
+from pipelines.lung_ct_quantification.densitometry import densitometry, density_of
 from pipelines.lungs import suitability
 from pipelines.lungs.segmentation import find_lungs
 
@@ -58,7 +58,11 @@ class LungCtQuantification:
         trained_on="Nothing: thresholds, region growing and a watershed, without learned weights",
         citation="Hu et al. 2001, IEEE Trans Med Imaging 20:490-498",
     )
-    parameters: ClassVar[Mapping[str, str]] = {"emphysema_hu": "-950", "percentile": "15"}
+    parameters: ClassVar[Mapping[str, str]] = {
+        "emphysema_hu": "-950",
+        "percentile": "15",
+        "density_measured": "without the outermost voxel layer of the outline",
+    }
     deadline_s: ClassVar[float] = 300.0
 
     def warm_up(self) -> None:
@@ -77,8 +81,8 @@ class LungCtQuantification:
             raise CouldNotLook(
                 "No trachea was found in the images, without which lungs are not told from bowel."
             )
-        both = volume.voxels[lungs.both]
-        total_ml = both.size * volume.grid.voxel_volume_ml
+        total_ml = int(lungs.both.sum()) * volume.grid.voxel_volume_ml
+        both = density_of(volume, lungs.both)
         right = _side(volume, lungs.right, RIGHT)
         left = _side(volume, lungs.left, LEFT)
         airways = _airways(volume, lungs.airways)
@@ -89,7 +93,7 @@ class LungCtQuantification:
                 Measurement(TOTAL_VOLUME, total_ml, "mL"),
                 *densitometry(
                     both,
-                    volume.grid.voxel_volume_ml,
+                    total_ml,
                     histogram=checks.has_valid_histogram(volume),
                 ),
             ),
@@ -116,16 +120,16 @@ def _side(volume: Volume, mask: Mask, side: Code) -> tuple[Finding, Segment]:
     Raises:
         CouldNotLook: It is far too small or too large for one.
     """
-    values = volume.voxels[mask]
-    voxel_ml = volume.grid.voxel_volume_ml
-    volume_ml = values.size * voxel_ml
+    volume_ml = int(mask.sum()) * volume.grid.voxel_volume_ml
     if not SMALLEST_ML <= volume_ml <= LARGEST_ML:
         raise CouldNotLook(
             f"What was outlined as the {side.meaning.lower()} lung is no adult's whole lung: "
             f"{volume_ml:.0f} mL."
         )
     label = f"{side.meaning} lung"
-    measured = densitometry(values, voxel_ml, histogram=checks.has_valid_histogram(volume))
+    measured = densitometry(
+        density_of(volume, mask), volume_ml, histogram=checks.has_valid_histogram(volume)
+    )
     finding = Finding(
         LUNG,
         category=ANATOMICAL_STRUCTURE,

@@ -46,6 +46,16 @@ def eroded(mask: Mask, spacing_mm: Sequence[float], radius_mm: float) -> Mask:
     return distance_mm(~mask, spacing_mm) > radius_mm
 
 
+def interior(mask: Mask) -> Mask:
+    """Return the voxels of the mask whose six neighbours belong to it, too.
+
+    Beyond the array nothing is known, and nothing taken away.
+    """
+    worn = SimpleITK.BinaryErode(_image(mask), [1] * mask.ndim, SimpleITK.sitkCross)
+    inside: Mask = SimpleITK.GetArrayFromImage(worn).astype(bool)
+    return inside
+
+
 def closed(mask: Mask, spacing_mm: Sequence[float], radius_mm: float) -> Mask:
     """Return the mask with what a ball of that radius cannot enter from outside; never less.
 

@@ -21,7 +21,7 @@ from pipelines.contract import (
 from pipelines.denoise.codes import SMOOTHING
 from pipelines.denoise.noise import noise_levels
 from pipelines.denoise.report import derived, less_noise, quiet_enough
-from pipelines.mr_denoise.tissue import is_tissue
+from pipelines.mr_denoise.tissue import level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ class MrDenoise:
         if kind & _DERIVED:
             raise CouldNotLook("These images are derived or a localizer, not original MR slices.")
         bright = float(np.percentile(study.voxels[:, ::2, ::2], 99.0))
-        levels = noise_levels(study.voxels, is_tissue)
+        levels = noise_levels(study.voxels, level)
         share = float(np.median(levels)) / bright if bright > 0.0 else 0.0
         if not share:
             raise CouldNotLook("The images show too little signal to measure noise in.")
@@ -99,7 +99,7 @@ class MrDenoise:
 
         strength = float(self.parameters["strength"])
         network = _network(self.network, self.model.weights_sha256)
-        made = denoised(study.voxels, levels, network, strength, is_tissue)
+        made = denoised(study.voxels, levels, network, strength, level)
         described = derived(
             LABEL,
             f"{self.model.name} {self.model.version}",

@@ -11,7 +11,6 @@ import pytest
 
 from node.load.volume import load_volume
 from pipelines.brain_mr_volumetry.pipeline import BrainMrVolumetry, _require_whole
-from pipelines.brain_mr_volumetry.tissues import WEIGHTS
 from pipelines.brain_mr_volumetry.weights import read_weights
 from pipelines.codes import ANATOMICAL_STRUCTURE, BRAIN, VOLUME
 from pipelines.contract import CouldNotLook, Grid, Presence, Volume
@@ -58,8 +57,7 @@ def test_the_volume_is_the_outlined_voxels_times_their_size(head, found):
     assert (finding.finding, finding.category) == (BRAIN, ANATOMICAL_STRUCTURE)
     assert (finding.presence, finding.segment) == (Presence.PRESENT, segment.label)
     assert (segment.property, segment.category) == (BRAIN, ANATOMICAL_STRUCTURE)
-    (note,) = found.notes
-    assert "trained on synthetic images only" in note
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize("plane", ["sagittal", "coronal"])
@@ -135,8 +133,7 @@ def test_the_side_on_which_the_brain_leaves_the_images_is_named(face, side):
 
 def test_the_model_names_the_digests_of_its_networks_in_the_order_of_their_use():
     digests = [hashlib.sha256(content).hexdigest() for content in read_weights().values()]
-    digests.append(hashlib.sha256(WEIGHTS.read_bytes()).hexdigest())
     digest = hashlib.sha256("".join(digests).encode()).hexdigest()
     model = BrainMrVolumetry().model
     assert model.weights_sha256 == digest
-    assert "synthetic" in model.trained_on
+    assert (model.name, model.version) == ("deepbet", "1.0.2")

@@ -1,4 +1,4 @@
-"""Tissues, structures and hippocampi: with our own network, and with those of the catalogue."""
+"""Tissues and hippocampi of a real head, by networks of the catalogue."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from node.load.source import load
 from pipelines import models
-from pipelines.brain_mr_volumetry import training
-from pipelines.brain_mr_volumetry.codes import HIPPOCAMPUS
+from pipelines.brain_mr_volumetry.codes import HIPPOCAMPUS, TISSUES
 from pipelines.brain_mr_volumetry.hippodeep import Hippodeep
+from pipelines.brain_mr_volumetry.parts import _parts
 from pipelines.brain_mr_volumetry.pipeline import BrainMrVolumetry
-from pipelines.brain_mr_volumetry.tissues import shipped_network
 from pipelines.codes import LEFT, RIGHT
 from pipelines.contract import Volume
 from pipelines.geometry import Reorder, reorder_towards
@@ -24,7 +22,6 @@ from tests.peers.weights import added_models
 
 ARCHIVE = Path(__file__).parents[2].parent / "shared" / "data" / "mr" / "head_t1_datalad.tar.xz"
 LPS = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-HELD_OUT_SEEDS = range(9_000_000, 9_000_003)
 
 
 def dice(one, other):
@@ -66,34 +63,15 @@ def mirrored(head):
     return Volume(np.ascontiguousarray(order.apply(head.voxels)), flipped, head.attributes), order
 
 
-def k_means(image, classes, rounds=20):
-    """Return the class of each grey value: a mixture of equal widths, by its plainest fit."""
-    centres = np.quantile(image, np.linspace(0.1, 0.9, classes))
-    for _ in range(rounds):
-        nearest = np.abs(image[:, None] - centres).argmin(axis=1)
-        centres = np.array([image[nearest == label].mean() for label in range(classes)])
-    return nearest
-
-
-@pytest.mark.parametrize("seed", HELD_OUT_SEEDS)
-def test_our_tissues_are_better_than_clustered_grey_values(seed):
-    image, truth = training.phantom(torch.Generator().manual_seed(seed))
-    with torch.inference_mode():
-        ours = shipped_network()(image).argmax(dim=1)
-    clustered = np.zeros(truth.shape, dtype=np.int64)
-    inside = (truth > 0).numpy()
-    clustered[inside] = 1 + k_means(image[0][inside].numpy(), 3)
-    network, baseline = (
-        float(np.mean(training.dice_of(labels, truth)))
-        for labels in (ours, torch.from_numpy(clustered))
-    )
-    print(f"network {network:.3f}, clustered {baseline:.3f}")
-    assert network > baseline
+def test_a_class_that_no_one_knows_is_an_error_and_not_left_out():
+    labels, brain = np.ones((2, 2, 2), dtype=np.uint8), np.ones((2, 2, 2), dtype=np.bool_)
+    with pytest.raises(KeyError, match="Gray matter"):
+        list(_parts(labels, brain, ("background", "Gray matter"), TISSUES))
 
 
 @pytest.mark.slow
 def test_a_real_head_has_the_volumes_of_an_adults_brain(found):
-    """Ranges wide enough for any healthy adult; measured values are on the card."""
+    """Tripwires, wide on purpose. Measured: grey 583, white 606, hippocampi 3.0 and 3.9 mL."""
     ml = {finding.segment: finding.measurements[0].value for finding in found.findings}
     assert 450 < ml["Grey matter"] < 850
     assert 350 < ml["White matter"] < 750
@@ -150,5 +128,5 @@ def test_what_was_added_changes_who_the_model_is(catalogue):
     after = pipeline.model.weights_sha256, pipeline.parameters["networks"]
     models.use(None)
     assert before[0] != after[0]
-    assert before[1] == "deepbet, radnode tissues 1"
+    assert before[1] == "deepbet"
     assert after[1] == "deepbet, meshnet-tissues, hippodeep"

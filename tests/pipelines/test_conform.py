@@ -64,7 +64,6 @@ def test_the_brightest_thousandth_is_clipped_and_zeros_do_not_count():
 
 @pytest.mark.parametrize("spacing_mm", [(0.7, 0.7, 0.7), (1.0, 1.0, 1.0), (4.0, 0.9, 0.9)])
 def test_volumes_stay_on_a_finer_and_on_a_thicker_grid(spacing_mm):
-    """Measured: at most 0.7 % off."""
     fine = grid_of((90, 90, 90), (1.0, 1.0, 1.0), RAS)
     labels = np.zeros(fine.shape, dtype=np.uint8)
     labels[ball(fine, (10, 5, 0), 20)] = 1

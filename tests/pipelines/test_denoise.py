@@ -16,10 +16,10 @@ from node.route import conditions, read_attributes
 from pipelines.contract import CouldNotLook, Grid, Images, Volume
 from pipelines.ct_denoise import pipeline
 from pipelines.ct_denoise.pipeline import LEAST_HU, CtDenoise
-from pipelines.ct_denoise.tissue import is_tissue
+from pipelines.ct_denoise.tissue import level_hu
 from pipelines.denoise.denoiser import denoised
 from pipelines.denoise.networks import LATENT, NEIGHBOURHOOD_PX, ResidualCnn, Vae
-from pipelines.denoise.noise import noise_level, noise_levels
+from pipelines.denoise.noise import noise_levels
 from pipelines.denoise.simulation import low_dose, project, reconstruct, rician
 from pipelines.denoise.weights import load_network
 from pipelines.mr_denoise.pipeline import MrDenoise
@@ -67,15 +67,15 @@ def volume(voxels, **attributes) -> Volume:
 def test_the_noise_level_is_that_of_white_noise_whatever_else_is_in_the_image(level):
     random = np.random.default_rng(2)
     image = water()[0] + random.normal(0.0, level, (SIZE, SIZE)).astype(np.float32)
-    assert noise_level(image, is_tissue) == pytest.approx(level, rel=0.12)
+    assert level_hu(image) == pytest.approx(level, rel=0.12)
 
 
 def test_a_slice_without_tissue_has_the_noise_of_its_neighbours():
     random = np.random.default_rng(2)
     noisy = water()[0] + random.normal(0.0, 20.0, (5, SIZE, SIZE)).astype(np.float32)
     noisy[2] = -1000.0
-    assert noise_levels(noisy, is_tissue) == pytest.approx(20.0, rel=0.15)
-    assert not noise_levels(np.full_like(noisy, -1000.0), is_tissue).any()
+    assert noise_levels(noisy, level_hu) == pytest.approx(20.0, rel=0.15)
+    assert not noise_levels(np.full_like(noisy, -1000.0), level_hu).any()
 
 
 def test_reconstruction_gives_back_what_was_projected(scanned):
@@ -141,7 +141,7 @@ def test_the_noise_of_a_low_dose_goes_and_the_hounsfield_units_stay(scanned):
     assert np.abs(change).max() < 0.5
     (finding,) = result.findings
     was, is_ = (one.value for one in finding.measurements)
-    assert was == pytest.approx(float(np.median(noise_levels(noisy, is_tissue))))
+    assert was == pytest.approx(float(np.median(noise_levels(noisy, level_hu))))
     assert is_ < 0.6 * was
     assert finding.normal
 
@@ -149,7 +149,7 @@ def test_the_noise_of_a_low_dose_goes_and_the_hounsfield_units_stay(scanned):
 def test_a_slice_without_noise_is_left_as_it_is(scanned):
     _, clean = scanned
     network = load_network(WEIGHTS, "cnn", CtDenoise.model.weights_sha256)
-    left = denoised(clean[None], np.array([0.0]), network, 1.0, is_tissue)
+    left = denoised(clean[None], np.array([0.0]), network, 1.0, level_hu)
     assert np.array_equal(left.voxels[0], clean)
 
 
@@ -227,6 +227,6 @@ def test_a_ct_series_comes_out_as_a_series_that_is_not_taken_in_again(scanned, t
     derived = [path for role, path in analysis.files.items() if role.startswith("images")]
     assert len(derived) == len(paths)
     again = load(derived).study
-    assert noise_levels(again.voxels, is_tissue).max() < 0.6 * noise_levels(noisy, is_tissue).min()
+    assert noise_levels(again.voxels, level_hu).max() < 0.6 * noise_levels(noisy, level_hu).min()
     taken = conditions(CtDenoise.input, read_attributes(derived, CtDenoise.input))
     assert not all(one.holds for one in taken)

@@ -150,13 +150,11 @@ def test_the_beats_are_found_wherever_the_clip_begins(phase):
     cycle = find_beats(lengths * widths, FRAME_S, None)
     assert cycle.period == pytest.approx(60.0 / 75.0 / FRAME_S, abs=1.0)
     assert len(cycle.beats) >= 2
+    in_beats = 75.0 / 60.0 * FRAME_S
     for beat in cycle.beats:
-        assert (
-            (beat.diastole * FRAME_S * 75.0 / 60.0 + phase) % 1.0 == pytest.approx(0.0, abs=0.06)
-            or (beat.diastole * FRAME_S * 75.0 / 60.0 + phase) % 1.0 > 0.94
-            or beat.diastole == 0
-        )
-        assert (beat.systole * FRAME_S * 75.0 / 60.0 + phase) % 1.0 == pytest.approx(0.5, abs=0.06)
+        after_end_diastole = (beat.diastole * in_beats + phase + 0.5) % 1.0 - 0.5
+        assert after_end_diastole == pytest.approx(0.0, abs=0.06)
+        assert (beat.systole * in_beats + phase) % 1.0 == pytest.approx(0.5, abs=0.06)
 
 
 def test_a_clip_cut_to_one_beat_is_one_beat():

@@ -246,9 +246,7 @@ class Page:
         pitch = _pitch(strip)
         first, last = float(strip.seconds[0]), float(strip.seconds[-1])
         down = len(strip.leads) * pitch
-        axes = self.axes(
-            (left + label_wide, top, wide - label_wide, high), (first, last, -down, 0)
-        )
+        axes = self.axes((left + label_wide, top, wide - label_wide, high), (first, last, -down, 0))
         axes.vlines(np.arange(first, last + 0.01, 0.2), -down, 0, color=self.theme.grid, lw=0.8)
         if strip.unit == "mV":
             axes.hlines(np.arange(-down, 0.01, 0.5), first, last, color=self.theme.grid, lw=0.8)

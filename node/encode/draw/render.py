@@ -26,8 +26,8 @@ _A4 = (595.0, 842.0)
 
 _GRIDS = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2), 5: (3, 2), 6: (3, 2)}
 """Number of views -> columns and rows."""
-_CHART_ROW = 190.0
-"""How high charts are in the picture."""
+_CHART_ROWS = (0.0, 190.0, 300.0)
+"""How high no, one and two rows of charts are in the picture."""
 _SIZES = (28.0, 24.0, 21.0, 19.0)
 """Of the words of a picture: the largest at which all fit, else the smallest."""
 
@@ -52,7 +52,7 @@ def picture(content: Content) -> npt.NDArray[np.uint8]:
             if words.height(content.statements) <= end - top - tallest:
                 break
         tall = max(lowest, min(tallest, end - top - words.height(content.statements)))
-        charted = _CHART_ROW * _rows_of_charts(content)
+        charted = _CHART_ROWS[_rows_of_charts(content)]
         tall -= charted
         if content.strip is not None:
             top = _strip(page, content.strip, (left, top, right - left, tall), 17.0)
@@ -67,7 +67,7 @@ def picture(content: Content) -> npt.NDArray[np.uint8]:
 
 def _band(content: Content) -> tuple[float, float]:
     """Return how high the images and charts of a picture are at most, and at least."""
-    charted = _CHART_ROW * _rows_of_charts(content)
+    charted = _CHART_ROWS[_rows_of_charts(content)]
     if content.strip is not None:
         leads = len(content.strip.leads)
         least = 34.0 + (36.0 - 8.0 * bool(charted)) * leads
