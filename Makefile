@@ -6,8 +6,9 @@
 #
 # Each makes .venv first. Variables:
 #   PYTHON=python3.12     use this interpreter instead of searching for one
-#   TORCH_INDEX=ADDRESS   take torch from this index. On Linux, pip's default is the CUDA build of
-#                         several GB; PyTorch's CPU index has one of about 200 MB.
+#   TORCH_INDEX=ADDRESS   take torch, and the torchvision made for it, from this index. On Linux,
+#                         pip's default is the CUDA build of several GB; PyTorch's CPU index has
+#                         one of about 200 MB.
 #   ARGS='-k ecg'         more arguments for pytest, the demo, the bench or the evaluation
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14
@@ -57,7 +58,7 @@ $(READY): pyproject.toml requirements.lock
 		"$$found" -m venv .venv; \
 	fi; \
 	echo 'Installing what radnode needs into .venv; the first time, this downloads for some minutes.'; \
-	$(BIN)/python -m pip install -q -c requirements.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch; \
+	$(BIN)/python -m pip install -q -c requirements.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision; \
 	$(BIN)/python -m pip install -q -c requirements.lock -e '.[models,train,demo,dev]'; \
 	touch $@
 

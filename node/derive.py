@@ -6,14 +6,15 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from node.domain import PlannedJob, Priority
+from node.domain import PlannedJob, Priority, Role
 from node.uids import derived_uuid
+from pipelines.explain.explained import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from node.domain import JobInput, StoredInstance
-    from node.settings import Route
+    from node.settings import Route, Settings
     from pipelines.contract import AnyPipeline
 
 
@@ -40,6 +41,15 @@ def priority_of(pipeline: AnyPipeline, routes: Iterable[Route]) -> Priority:
     """Return the most urgent that the routes or the pipeline itself ask for."""
     own = getattr(pipeline, "priority", "routine")
     return min(Priority[one.upper()] for one in (own, *(route.priority for route in routes)))
+
+
+def as_asked(settings: Settings, pipeline: AnyPipeline, routes: Iterable[Route]) -> AnyPipeline:
+    """Return a pipeline as routes ask for it: with saliency, if a destination of one takes maps."""
+    for one in routes:
+        receivers = [settings.destinations[name] for name in one.send_to]
+        if one.explain and any(Role.MAP in receiver.roles for receiver in receivers):
+            return explained(pipeline, one.explain)
+    return pipeline
 
 
 def derived_job(  # noqa: PLR0913 - all that makes a job this job

@@ -30,6 +30,7 @@ from node.encode.work import Work
 from node.errors import GateClosed
 from node.load.prior import Earlier
 from pipelines import models, registry
+from pipelines.explain.explained import explained
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -54,7 +55,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         for name in request["warm"]:
             _warm(name)
         return {"ready": True}
-    pipeline = _warm(request["pipeline"])
+    pipeline = explained(_warm(request["pipeline"]), request.get("explain"))
     work = Work(
         job_id=request["job_id"],
         uid_parts=(request["job_id"],),

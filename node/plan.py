@@ -11,13 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node import mode, route
 from node.crashpoint import reach
-from node.derive import derived_job, input_digest, parameters_of, priority_of
+from node.derive import as_asked, derived_job, input_digest, parameters_of, priority_of
 from node.domain import CompletedSeries, CompletedStudy, Mode, PlannedJob, Priority, StoredInstance
 from node.errors import NodeError, UnreadableSeries
 from node.load.kinds import is_judged_alone
 from node.log import get_logger, short
 from node.plan_study import plan_study
 from node.store import events, modes, plans, routing, studies
+from pipelines.explain.explained import METHODS, explained
 from pipelines.registry import is_study_pipeline
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def jobs_for(
         planned_job(
             series,
             unit,
-            route.pipeline(name),
+            as_asked(settings, route.pipeline(name), [routes[r] for r in by]),
             priority=priority_of(route.pipeline(name), (routes[r] for r in by)),
             send_to=tuple(dict.fromkeys(d for r in by for d in routes[r].send_to)),
         )
@@ -124,9 +125,8 @@ def plan_again(settings: Settings, ledger: Ledger) -> int:
         for name in {name for one in settings.routes for name in one.run}:
             pipeline = route.pipeline(name)
             model_sha256 = pipeline.model.weights_sha256
-            outdated.update(
-                plans.outdated(db, name, pipeline.version, model_sha256, parameters_of(pipeline))
-            )
+            parameters = [parameters_of(explained(pipeline, one)) for one in (None, *METHODS)]
+            outdated.update(plans.outdated(db, name, pipeline.version, model_sha256, parameters))
     with ledger.write() as db:
         for study_uid, series_uid in sorted(outdated):
             if series_uid:

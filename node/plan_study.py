@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from node import choose, mode, route
 from node.crashpoint import reach
-from node.derive import derived_job, digest_of, priority_of
+from node.derive import as_asked, derived_job, digest_of, priority_of
 from node.log import get_logger, short
 from node.store import events, modes, plans, routing, studies
 from pipelines.registry import inputs_of, is_study_pipeline
@@ -143,7 +143,7 @@ def _job(settings: Settings, db: Connection, study: CompletedStudy, offer: Offer
         one.name: studies.instances_of(db, study.study_uid, one.series_uid) for one in offer.inputs
     }
     return derived_job(
-        pipeline,
+        as_asked(settings, pipeline, by),
         study_uid=study.study_uid,
         series_uid="",
         sop_instance_uid="",

@@ -24,6 +24,7 @@ from pydicom.datadict import tag_for_keyword
 from node.domain import Role
 from node.errors import ConfigError
 from node.profiles import CHOSEN_BY_THE_NODE, DEFAULT_PROFILE, PROFILES
+from pipelines.explain.explained import Method
 
 AETitle = Annotated[
     str,
@@ -200,6 +201,8 @@ class Route(Section):
     priors_from: Name | None = None
     """The archive in which earlier results of the patient are looked up, to compare with."""
     priority: Literal["stat", "routine"] = "routine"
+    explain: Method | None = None
+    """How to show what an answer rests on, for destinations that take maps; None: not at all."""
 
     @field_validator("match")
     @classmethod

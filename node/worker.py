@@ -26,6 +26,7 @@ from node.log import get_logger, short
 from node.priors.fetch import deadline_s, looked_up
 from node.profiles import DEFAULT_PROFILE, PROFILES
 from node.store import deliveries, jobs, rejections, studies, workers
+from pipelines.explain.explained import explained, method_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,6 +193,7 @@ class Worker:
                 {
                     "job_id": lease.job.id,
                     "pipeline": lease.job.pipeline,
+                    "explain": method_in(lease.job.parameters),
                     "inputs": {name: [*map(str, paths)] for name, paths in inputs.items()},
                     "superseded": [str(path) for path in superseded],
                     "rejected": [str(path) for path in rejected],
@@ -242,7 +244,7 @@ class Worker:
         return tick
 
     def _check_version(self, lease: Lease) -> None:
-        installed = route.pipeline(lease.job.pipeline)
+        installed = explained(route.pipeline(lease.job.pipeline), method_in(lease.job.parameters))
         if (installed.version, installed.model.weights_sha256, parameters_of(installed)) != (
             lease.job.pipeline_version,
             lease.job.model_sha256,

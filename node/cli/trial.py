@@ -12,18 +12,19 @@ from pydicom import dcmread
 
 from node import __version__, route
 from node.cli.options import asked_for, config_option, dicom_files
+from node.domain import Role
 from node.encode.work import Work
 from node.errors import UsageError
 from node.pick import Inputs, fitting_inputs
 from node.profiles import DEFAULT_PROFILE, PROFILES
 from node.uids import derived_uuid
 from pipelines import models, registry, runtimes
+from pipelines.explain.explained import METHODS, PARAMETER, explained
 from sr_templates.text import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from node.domain import Role
     from node.settings import Settings
     from pipelines.contract import AnyPipeline
 
@@ -49,7 +50,12 @@ if TYPE_CHECKING:
 @click.option(
     "--prior",
     type=click.Path(exists=True, path_type=Path),
-    help="Folder of earlier results and their images, to compare with.",
+    help="Folder of earlier results and their images, to compare with, and of earlier reports.",
+)
+@click.option(
+    "--explain",
+    type=click.Choice(METHODS),
+    help="Show what the answer rests on: as a map, and in the picture and the PDF.",
 )
 def run(  # noqa: PLR0913 - one keyword per option
     settings: Settings,
@@ -60,6 +66,7 @@ def run(  # noqa: PLR0913 - one keyword per option
     profile: str,
     models_folder: Path | None,
     prior: Path | None,
+    explain: str | None,
 ) -> None:
     """Try PIPELINE on the DICOM files in FOLDER. Needs no server, changes no ledger.
 
@@ -68,13 +75,14 @@ def run(  # noqa: PLR0913 - one keyword per option
     Of a pipeline that needs several series, each is chosen as a node would choose it.
     """
     models.use(models_folder or settings.models_folder)
-    chosen = _pipeline(name)
+    chosen = explained(_pipeline(name), explain)
     found = _picked(chosen, folder)
     chosen.warm_up()
     priors = dicom_files(prior) if prior else []
+    roles = PROFILES[profile] | ({Role.MAP, Role.SC} if explain else frozenset())
     for number, inputs in enumerate(found, start=1):
         where = out if len(found) == 1 else out / f"series-{number}"
-        _run_inputs(chosen, inputs, where, PROFILES[profile], priors)
+        _run_inputs(chosen, inputs, where, roles, priors)
 
 
 def _pipeline(name: str) -> AnyPipeline:
@@ -130,6 +138,7 @@ def _run_inputs(
         chosen.name,
         chosen.version,
         chosen.model.weights_sha256,
+        *filter(None, [chosen.parameters.get(PARAMETER)]),
     ).hex
     earlier = earlier_among(priors, chosen.name, paths[0]) if priors else None
     work = Work(

@@ -139,7 +139,8 @@ def find_cases(pipeline: AnyPipeline, folder: Path) -> tuple[Case, ...]:
     if not cases:
         raise UsageError(
             f"Nothing in {folder} is both for {pipeline.name} and known.",
-            do=f"Put segmentations or reports beside the images, or a {TABLE}: see docs/evaluation.md.",
+            do=f"Put segmentations or reports beside the images, or a {TABLE}: "
+            "see docs/evaluation.md.",
         )
     return tuple(cases)
 

@@ -13,6 +13,8 @@ from node.store.statements import insert_if_new
 from node.store.tables import job, job_input, outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import Connection
 
 
@@ -98,11 +100,18 @@ def planned_for(db: Connection, study_uid: str, series_uid: str) -> bool:
 
 
 def outdated(
-    db: Connection, pipeline: str, version: str, model_sha256: str, parameters: str
+    db: Connection, pipeline: str, version: str, model_sha256: str, parameters: Collection[str]
 ) -> tuple[tuple[str, str], ...]:
     """Return (study, series) of jobs that wait for another version of ``pipeline`` than this.
 
     The series is empty where the job is on several.
+
+    Args:
+        db: A transaction.
+        pipeline: Its name.
+        version: As installed.
+        model_sha256: As installed.
+        parameters: Any that the installed one may have.
     """
     rows = db.execute(
         select(job.c.study_uid, job.c.series_uid)
@@ -112,7 +121,7 @@ def outdated(
             or_(
                 job.c.pipeline_version != version,
                 job.c.model_sha256 != model_sha256,
-                job.c.parameters != parameters,
+                job.c.parameters.not_in(parameters),
             ),
         )
         .distinct()

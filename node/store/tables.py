@@ -36,7 +36,9 @@ Sequence = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows only in an INTEGER primary key."""
 
 
-def _one_of(column: str, states: type[StudyState | JobState | DeliveryState | Mode]) -> CheckConstraint:
+def _one_of(
+    column: str, states: type[StudyState | JobState | DeliveryState | Mode]
+) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(s.value) for s in states)})", name=column)
 
 

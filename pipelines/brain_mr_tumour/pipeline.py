@@ -146,7 +146,7 @@ def _networks() -> _Networks:
 
 def _require_suitable(name: str, volume: object) -> None:
     """Raise CouldNotLook unless this is a plain series of the sequence expected."""
-    if not isinstance(volume, Volume):
+    if not isinstance(volume, Volume) or volume.attributes.get("Modality", "MR") != "MR":
         raise CouldNotLook("This model looks at volumes of MR slices, and a series is none.")
     suitability.require_straight(volume.attributes)
     wrong = sequences.mismatch(name, volume.attributes)

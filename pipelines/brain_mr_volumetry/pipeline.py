@@ -114,7 +114,7 @@ class BrainMrVolumetry:
         Raises:
             CouldNotLook: The series is no T1-weighted adult head, or the brain is cut off.
         """
-        if not isinstance(study, Volume):
+        if not isinstance(study, Volume) or study.attributes.get("Modality", "MR") != "MR":
             raise CouldNotLook("This model looks at a volume of MR slices, and this is none.")
         from pipelines.brain_mr_volumetry.parts import parts_of  # noqa: PLC0415 - as in warm_up
 

@@ -52,7 +52,7 @@ class CtDenoise:
         name="radnode-ct-denoise-cnn",
         version="1",
         maker="radnode",
-        weights_sha256="ab0a5362062aee6cb773fca6dd5925dacb6bcbf364e0f8550d1b4474dc1043bc",
+        weights_sha256="67e3d5517a29acd3b1e8cdd2020f7bcf0da61bed7aa7146c82b81058f3a52214",
         trained_on="1 chest and abdomen CT (ACRIN-NSCLC-FDG-PET-042), with synthetic noise of low "
         "dose",
         citation="pipelines/ct_denoise/card.md",
@@ -113,7 +113,7 @@ class CtDenoiseVae(CtDenoise):
         name="radnode-ct-denoise-vae",
         version="1",
         maker="radnode",
-        weights_sha256="@CT_VAE@",
+        weights_sha256="5ddda1277cef07f7982e8fa660f2716cccdd795f2fad87526da114069bdd5902",
         trained_on=CtDenoise.model.trained_on,
         citation="pipelines/ct_denoise/card.md",
     )

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, ClassVar
 
-from pipelines.contract import CouldNotLook, Model, Patterns, Result, Study, Waveform
+from pipelines.contract import (
+    Chart,
+    CouldNotLook,
+    Model,
+    Patterns,
+    Presence,
+    Result,
+    Study,
+    Waveform,
+)
 from pipelines.ecg_atrial_fibrillation.codec import WEIGHTS_SHA256, Codec
+from pipelines.ecg_atrial_fibrillation.codes import ATRIAL_FIBRILLATION
 from pipelines.ecg_atrial_fibrillation.findings import readable_share, result
 from pipelines.ecg_atrial_fibrillation.leads import Lead, readable_leads
 from pipelines.ecg_atrial_fibrillation.quality import AGREEMENT
 from pipelines.ecg_atrial_fibrillation.rhythm import EPISODE_S, Band, read_bands
+from pipelines.ecg_atrial_fibrillation.saliency import chart, saliency
+from pipelines.ecg_atrial_fibrillation.windows import SAMPLING_HZ, windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,3 +91,25 @@ class EcgAtrialFibrillation:
             reasons = ", ".join(fault for fault, _count in faults.most_common())
             raise CouldNotLook(f"No lead of the recording can be read: {reasons}.")
         return result(*best)
+
+    def explanation(self, study: Study, result: Result, /) -> Chart | None:
+        """Return what speaks for fibrillation in the first ten seconds in which it was found."""
+        spans = [
+            span
+            for finding in result.findings
+            if finding.finding == ATRIAL_FIBRILLATION and finding.presence is not Presence.ABSENT
+            for span in finding.spans
+        ]
+        if not spans or not isinstance(study, Waveform):
+            return None
+        codec = self._codec = self._codec or self.load()
+        group = next(one for one in study.groups if one.number == spans[0].group)
+        start = round(spans[0].start_s * SAMPLING_HZ)
+        lead_mv = group.samples[spans[0].channel - 1]
+        window = next(
+            one
+            for one in windows(lead_mv, group.sampling_hz)
+            if one.keep_from <= start < one.keep_to
+        )
+        values = saliency(window.samples_mv, codec)
+        return chart(window.samples_mv, values, start_s=window.first / SAMPLING_HZ)

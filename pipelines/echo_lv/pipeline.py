@@ -26,8 +26,10 @@ _FOUND = 0.8
 """Own limit: in how many of the frames the ventricle has to be outlined."""
 _LONGEST_GAP = 4
 """Ditto: frames in a row without an outline; the area between is interpolated."""
-_ROUND = 1.15
-"""Own limit: length by width below which an outline is taken for a short axis, which is round."""
+ROUND = 1.1
+"""Own limit: length by width below which an outline is taken for a short axis ..."""
+ROUND_UNNAMED = 1.3
+"""... and where the header does not name the view. Dilated ventricles of apical views come near."""
 
 
 class EchoLv(SiteReading):
@@ -73,7 +75,7 @@ class EchoLv(SiteReading):
         for frame in {frame for beat in cycle.beats for frame in beat}:
             nearest = min(outlines, key=lambda one: abs(one - frame))
             suitability.require_whole(outlines[nearest], field)
-            _require_long(outlines[nearest], clip)
+            _require_long(outlines[nearest], clip, ROUND if names.view else ROUND_UNNAMED)
         return result(Ventricle(clip, names, masks, outlines, cycle))
 
 
@@ -104,10 +106,10 @@ def _require_found(found: npt.NDArray[np.bool_]) -> None:
         raise CouldNotLook(f"The left ventricle is lost for {longest} frames in a row.")
 
 
-def _require_long(outline: Points, clip: Images) -> None:
+def _require_long(outline: Points, clip: Images, least: float) -> None:
     """Refuse a round outline: that of a short-axis view, or of something else."""
     measured = method_of_discs(outline, clip.spacing_mm)
-    if measured.length < _ROUND * measured.width:
+    if measured.length < least * measured.width:
         raise CouldNotLook(
             "What was outlined is round: this is no apical view of a left ventricle."
         )

@@ -28,6 +28,7 @@ from pipelines.echo_lv.codes import (
     LENGTH_4C,
 )
 from pipelines.echo_lv.discs import Measured, method_of_discs
+from pipelines.outline import enclosed_area
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -124,7 +125,7 @@ def _moment(
     measured: dict[int, Measured],
     name: Code,
 ) -> Finding:
-    """Return one of the two frames with its outline, and its volume where pixels have a size."""
+    """Return one of the two frames with its outline, and its volume; else its area in pixels."""
     shown = _nearest(ventricle, frame)
     points = tuple((float(x), float(y)) for x, y in ventricle.outlines[shown])
     numbers = []
@@ -132,6 +133,9 @@ def _moment(
         numbers.append(Measurement(name, measured[shown].volume * _ML_PER_MM3, "mL"))
         if moment == END_DIASTOLE and ventricle.names is FOUR_CHAMBER:
             numbers.append(Measurement(LENGTH_4C, measured[shown].length / 10.0, "cm"))
+    else:
+        area_px = enclosed_area(ventricle.outlines[shown])
+        numbers.append(Measurement(codes.AREA, area_px, "{pixels}"))
     return Finding(
         moment,
         measurements=tuple(numbers),
@@ -173,7 +177,7 @@ def _notes(ventricle: Ventricle, fractions: list[float]) -> list[str]:
         )
     if len(fractions) > 1:
         each = ", ".join(f"{one:.0f}" for one in fractions)
-        notes.append(f"Ejection fraction of each beat: {each} %. The middle one is reported.")
+        notes.append(f"Ejection fraction of each beat: {each} %. The median is reported.")
     if ventricle.cycle.by_header:
         notes.append("The length of a beat was taken from the header's heart rate.")
     lost = ventricle.clip.shape[0] - len(ventricle.outlines)

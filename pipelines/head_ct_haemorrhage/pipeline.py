@@ -98,7 +98,7 @@ class HeadCtHaemorrhage:
         Raises:
             CouldNotLook: The series is no plain head CT, or neither model is on this node.
         """
-        if not isinstance(study, Volume):
+        if not isinstance(study, Volume) or study.attributes.get("Modality", "CT") != "CT":
             raise CouldNotLook("This model looks at a volume of CT slices, and this is none.")
         cavity_network = _cavity_network(_digest(CAVITY_MODEL))
         networks = _lesion_networks(_digest(LESION_MODEL))

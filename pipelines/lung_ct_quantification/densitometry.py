@@ -12,8 +12,6 @@ from pipelines.lung_ct_quantification.codes import LAA_950, PERC_15, TISSUE_MASS
 from pipelines.lungs.morphology import interior
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from pipelines.contract import Volume
     from pipelines.lungs.morphology import Mask
 
@@ -21,27 +19,17 @@ EMPHYSEMA_HU = -950.0
 PERCENTILE = 15.0
 
 
-def density_of(volume: Volume, mask: Mask) -> npt.NDArray[np.float32]:
-    """Return the HU of every voxel of a lung but the outermost layer of its outline.
+def densitometry(volume: Volume, lung: Mask, *, histogram: bool) -> tuple[Measurement, ...]:
+    """Return what the grey values of a lung say.
 
-    A voxel at the surface is in part chest wall, diaphragm or a large vessel: on voxels of 2 to
-    3 mm they alone make the mean of a lung 9 to 11 HU too dense.
+    Mean density and mass leave the outermost layer of voxels out: each is in part chest wall,
+    diaphragm or a large vessel, and on voxels of 2 to 3 mm they alone make the mean 9 to 11 HU
+    too dense. The mass is that density times the volume of the whole outline. LAA-950 and Perc15
+    are of all voxels, as they were published; few of the outermost are among the darkest.
 
     Args:
         volume: CT.
-        mask: One lung or both, shape ``volume.shape``; thicker than two voxels somewhere.
-    """
-    return volume.voxels[interior(mask)]
-
-
-def densitometry(
-    values: npt.NDArray[np.float32], volume_ml: float, *, histogram: bool
-) -> tuple[Measurement, ...]:
-    """Return what the grey values of a lung say.
-
-    Args:
-        values: HU of the lung, as ``density_of`` gives them, at least one.
-        volume_ml: Of the whole lung, whose mean density theirs is taken for.
+        lung: Outline of one lung or both, thicker than two voxels somewhere.
         histogram: Whether the tails of the distribution mean something, too, and not only its
             mean: LAA-950 and Perc15 depend on slice thickness and kernel.
 
@@ -49,7 +37,9 @@ def densitometry(
     1999, ibid. 160:1468-1472 (Perc15); Coxson et al. 1999, ibid. 159:851-856 (mass: HU + 1000 is
     the density in g/L).
     """
-    mean_hu = float(values.mean(dtype=np.float64))
+    values = volume.voxels[lung]
+    mean_hu = float(volume.voxels[interior(lung)].mean(dtype=np.float64))
+    volume_ml = values.size * volume.grid.voxel_volume_ml
     mass_g = max(0.0, (mean_hu + 1000.0) / 1000.0 * volume_ml)
     found = [
         Measurement(codes.ATTENUATION_COEFFICIENT, mean_hu, "[hnsf'U]", derivation=codes.MEAN),

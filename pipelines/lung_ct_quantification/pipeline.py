@@ -24,7 +24,7 @@ from pipelines.contract import (
 )
 from pipelines.lung_ct_quantification import checks
 from pipelines.lung_ct_quantification.codes import AIRWAYS, TOTAL_VOLUME, TRACHEA_AIR
-from pipelines.lung_ct_quantification.densitometry import densitometry, density_of
+from pipelines.lung_ct_quantification.densitometry import densitometry
 from pipelines.lungs import suitability
 from pipelines.lungs.segmentation import find_lungs
 
@@ -61,7 +61,7 @@ class LungCtQuantification:
     parameters: ClassVar[Mapping[str, str]] = {
         "emphysema_hu": "-950",
         "percentile": "15",
-        "density_measured": "without the outermost voxel layer of the outline",
+        "mean_density": "without the outermost voxels of the outline",
     }
     deadline_s: ClassVar[float] = 300.0
 
@@ -82,7 +82,8 @@ class LungCtQuantification:
                 "No trachea was found in the images, without which lungs are not told from bowel."
             )
         total_ml = int(lungs.both.sum()) * volume.grid.voxel_volume_ml
-        both = density_of(volume, lungs.both)
+        histogram = checks.has_valid_histogram(volume)
+        density = densitometry(volume, lungs.both, histogram=histogram)
         right = _side(volume, lungs.right, RIGHT)
         left = _side(volume, lungs.left, LEFT)
         airways = _airways(volume, lungs.airways)
@@ -91,11 +92,7 @@ class LungCtQuantification:
             category=ANATOMICAL_STRUCTURE,
             measurements=(
                 Measurement(TOTAL_VOLUME, total_ml, "mL"),
-                *densitometry(
-                    both,
-                    total_ml,
-                    histogram=checks.has_valid_histogram(volume),
-                ),
+                *density,
             ),
         )
         return Result(
@@ -104,7 +101,7 @@ class LungCtQuantification:
             notes=(
                 *notes,
                 *checks.acquisition_notes(volume),
-                *checks.inspiration_notes(total_ml, float(both.mean()), lungs.airways),
+                *checks.inspiration_notes(total_ml, density[0].value, lungs.airways),
                 *checks.calibration_notes(lungs.airways),
                 (
                     "Airless lung, as in consolidation, collapse or a large mass, and fluid are "
@@ -127,9 +124,7 @@ def _side(volume: Volume, mask: Mask, side: Code) -> tuple[Finding, Segment]:
             f"{volume_ml:.0f} mL."
         )
     label = f"{side.meaning} lung"
-    measured = densitometry(
-        density_of(volume, mask), volume_ml, histogram=checks.has_valid_histogram(volume)
-    )
+    measured = densitometry(volume, mask, histogram=checks.has_valid_histogram(volume))
     finding = Finding(
         LUNG,
         category=ANATOMICAL_STRUCTURE,

@@ -72,6 +72,7 @@ class LungNoduleCt:
             CouldNotLook: There is no model, or the series is no chest on CT with slices thin
                 enough.
         """
+        suitability.require_chest_ct(study)
         network = self._network
         if network is None:
             raise CouldNotLook(
@@ -100,7 +101,7 @@ class SimulatedLungNoduleCt:
         name="radnode nodule judge",
         version="1.0.0",
         maker="radnode",
-        weights_sha256="19f0df40fe0e493b4962db71571f8e16c7da2f80e202fea81d4ffa40dfd605c2",
+        weights_sha256="d64f8e4992a87a9adbabb9b4eac619e7b435f9d035874a0f4e4cbd1b525f2602",
         trained_on="synthetic: simulated nodules in one lung of one CT (ACRIN-NSCLC-FDG-PET-042)",
         citation="card.md; Kinahan et al. 2019, doi:10.7937/tcia.2019.30ilqfcl",
     )

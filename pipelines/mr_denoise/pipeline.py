@@ -56,7 +56,7 @@ class MrDenoise:
         name="radnode-mr-denoise-cnn",
         version="1",
         maker="radnode",
-        weights_sha256="@MR_CNN@",
+        weights_sha256="f9415fd55cba863ee42b0067fb03a94195c0c3fe6bd56afedeec156f63d3b214",
         trained_on="MR heads of 2 people (datalad example, TCGA-FG-6692), with synthetic noise",
         citation="pipelines/mr_denoise/card.md",
     )
@@ -122,7 +122,7 @@ class MrDenoiseVae(MrDenoise):
         name="radnode-mr-denoise-vae",
         version="1",
         maker="radnode",
-        weights_sha256="@MR_VAE@",
+        weights_sha256="26f4f6041cc25d334d26fee168a6b651cacf0a1332a8f507175deaf01038d11f",
         trained_on=MrDenoise.model.trained_on,
         citation="pipelines/mr_denoise/card.md",
     )

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
+
     from pipelines.contract import AnyPipeline, Model, Patterns, Result, Study
+    from pipelines.explain.question import Question
     from pipelines.runtimes.manifest import Manifest
 
 _TASKS: dict[str, Callable[[SiteNetwork, Sequence[Study]], Result]] = {
@@ -95,6 +99,16 @@ class FolderPipeline(_Described):
             CouldNotLook: It is not one that the model can judge.
         """
         return self._judge((study,))
+
+    def attribution(
+        self, study: Study, _result: Result, about: Question, /
+    ) -> npt.NDArray[np.float32] | None:
+        """Return what each voxel adds to a classifier's answer; None where no gradients are."""
+        if self.network.manifest.task != "classification":
+            return None
+        from pipelines.runtimes.gradients import attribution  # noqa: PLC0415 - only where asked
+
+        return attribution(self.network, study, about.finding)
 
 
 class FolderStudyPipeline(_Described):

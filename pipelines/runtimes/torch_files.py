@@ -153,7 +153,7 @@ class TorchNetwork:
     """A module of torch that takes and gives arrays."""
 
     def __init__(self, module: Any, on: Any, keys: Sequence[str] = ()) -> None:
-        self._module, self._device, self._keys = module, on, tuple(keys)
+        self._module, self.device, self._keys = module, on, tuple(keys)
 
     def predict(self, batch: Floats, /) -> tuple[Floats, ...]:
         """Return the module's tensors.
@@ -162,7 +162,7 @@ class TorchNetwork:
             NetworkFault: It cannot take such an array.
         """
         torch = torch_module()
-        given = torch.from_numpy(np.ascontiguousarray(batch, np.float32)).to(self._device)
+        given = torch.from_numpy(np.ascontiguousarray(batch, np.float32)).to(self.device)
         try:
             with torch.inference_mode():
                 answer = self._module(given)
@@ -171,6 +171,21 @@ class TorchNetwork:
                 raise
             raise NetworkFault(f"The network cannot take an array of {batch.shape}.") from None
         return tensors(answer, self._keys)
+
+    def answer(self, given: Any) -> Any:
+        """Return the module's first tensor for a tensor, with what gradients need.
+
+        Raises:
+            NetworkFault: The module gives no tensor.
+        """
+        answer = self._module(given)
+        if isinstance(answer, dict):
+            answer = answer[self._keys[0]] if self._keys else next(iter(answer.values()))
+        elif isinstance(answer, (tuple, list)):
+            answer = answer[0]
+        if not isinstance(answer, torch_module().Tensor):
+            raise NetworkFault("The network gives no tensor.")
+        return answer
 
 
 def _members(content: bytes, path: str, suffix: str) -> list[tuple[str, bytes]]:

@@ -21,7 +21,7 @@ VERBS = {
     *("init", "check", "up", "listen", "work", "relay", "deliver"),
     *("watch", "studies", "jobs", "deliveries", "show", "why", "retry", "cancel", "logs"),
     *("send", "echo", "verify", "run", "pipelines", "models", "compare", "reanalyse"),
-    "train",
+    *("train", "evaluate"),
 }
 
 

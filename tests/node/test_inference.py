@@ -169,7 +169,7 @@ class Model:
         request = {
             "job_id": "0123abcd",
             "pipeline": name,
-            "paths": self._paths,
+            "inputs": {"": self._paths},
             "superseded": [],
             "rejected": [],
             "roles": ["seg", "sr"],
@@ -308,8 +308,9 @@ log.configure("work")  # to standard error
 inference = InferenceProcess(Work(threads=1))
 inference.ask({"warm": ["harmless"]}, deadline_s=60.0, tick=lambda: None)
 print(inference._child.process.pid, flush=True)
-request = dict(job_id="0", pipeline="starts", paths=sys.argv[1:], superseded=[], rejected=[],
-               roles=["seg", "sr"], analysed_at=0.0, folder=os.environ["HELPER"] + ".out")
+request = dict(job_id="0", pipeline="starts", inputs={"": sys.argv[1:]}, superseded=[],
+               rejected=[], roles=["seg", "sr"], analysed_at=0.0,
+               folder=os.environ["HELPER"] + ".out")
 inference.ask(request, deadline_s=600.0, tick=lambda: None)
 """
 

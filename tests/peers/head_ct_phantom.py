@@ -43,7 +43,8 @@ def head_ct(
         scale: Of the head, though not of the bleedings: a doll's head is quick to look at.
         attributes: Of the series.
     """
-    radii_mm, bone_mm, scalp_mm = (scale * size for size in (_RADII_MM, _BONE_MM, _SCALP_MM))
+    radii_mm = scale * _RADII_MM
+    bone_mm, scalp_mm = scale * _BONE_MM, scale * _SCALP_MM
     extent_mm = 2.0 * (radii_mm + bone_mm + scalp_mm + 3.0)
     shape = tuple(
         int(size / spacing) for size, spacing in zip(extent_mm[::-1], spacing_mm, strict=True)

@@ -8,6 +8,7 @@ simulated around it as shells, and Rician noise over it. The patient is made up.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -43,8 +44,11 @@ _PLANES: dict[AcquisitionPlane, tuple[Vector, Vector, Vector]] = {
 """Where slices, rows and columns grow to, as a reader expects to see them."""
 
 
+@cache
 def head_phantom(seed: int = 0) -> tuple[Voxels, Mask, Grid]:
     """Return a head in axial slices of 1 mm voxels, its brain, and where both are.
+
+    Made once in a process, in seconds: whoever changes it changes a copy, and is told so.
 
     Args:
         seed: Of the noise, and of the few degrees by which the head lies askew in the scanner.
@@ -67,7 +71,9 @@ def head_phantom(seed: int = 0) -> tuple[Voxels, Mask, Grid]:
     centre = (np.array(truth.shape) - 1) / 2
     grid = Grid(truth.shape, _vector(-centre @ axes), (x, y, z), spacing_mm=(1.0, 1.0, 1.0))
     axial = reorder_towards(grid, _PLANES["axial"])
-    return axial.apply(voxels), axial.apply(truth), axial.regrid(grid)
+    voxels, truth = axial.apply(voxels), axial.apply(truth)
+    voxels.flags.writeable = truth.flags.writeable = False
+    return voxels, truth, axial.regrid(grid)
 
 
 def to_mr_series(

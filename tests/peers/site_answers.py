@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -138,8 +138,8 @@ def fracture_onnx() -> bytes:
         "bone": np.array(0.6, np.float32),
         "nothing": np.array(0.0, np.float32),
     }
-    mean = {"kernel_shape": [15, 15], "pads": [7, 7, 7, 7]}
-    cell = {"kernel_shape": [CELL, CELL], "strides": [CELL, CELL]}
+    mean: dict[str, Any] = {"kernel_shape": [15, 15], "pads": [7, 7, 7, 7]}
+    cell: dict[str, Any] = {"kernel_shape": [CELL, CELL], "strides": [CELL, CELL]}
     nodes = [
         helper.make_node("AveragePool", ["image"], ["mean"], **mean),
         helper.make_node("Sub", ["mean", "image"], ["darker"]),

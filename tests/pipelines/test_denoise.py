@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydicom.uid import CTImageStorage
 
 from node.analyse import analyse
 from node.domain import Outcome, Role
@@ -206,7 +207,7 @@ def test_a_ct_series_comes_out_as_a_series_that_is_not_taken_in_again(scanned, t
         save(
             made_image(
                 np.clip(plane + 1024.0, 0, 4095).astype(np.uint16),
-                "1.2.840.10008.5.1.4.1.1.2",
+                CTImageStorage,
                 str(number),
                 ImageType=["ORIGINAL", "PRIMARY", "AXIAL"],
                 InstanceNumber=number,

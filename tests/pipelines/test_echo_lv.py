@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,13 +20,16 @@ from pipelines.echo_lv import codes as echo
 from pipelines.echo_lv.contour import contour, one_piece
 from pipelines.echo_lv.cycle import find_beats
 from pipelines.echo_lv.discs import long_axis, method_of_discs
-from pipelines.echo_lv.pipeline import EchoLv
+from pipelines.echo_lv.pipeline import ROUND_UNNAMED, EchoLv
 from pipelines.echo_lv.suitability import sector
 from sr_templates.code_table import problem_with
 from tests.peers import made_images, site_answers
 from tests.peers.body_phantom import axial_grid
 from tests.sr_templates import made
 
+DATA = Path(__file__).parents[2].parent / "shared" / "data" / "us"
+SHORT_AXIS = DATA / "echo_psax_siue" / "Data" / "Val" / "Val_annotations.json"
+DOPPLER = DATA / "IM00001.implicit_little_endian.dcm"
 ROWS, COLUMNS = 200, 240
 SPACING_MM = (0.7, 0.7)
 FRAME_S = 0.04
@@ -226,7 +231,7 @@ def test_without_calibration_there_are_no_millilitres_but_a_fraction(pipeline):
     result = pipeline.run(clip(spacing_mm=None))
     assert measured(result)[echo.FOUR_CHAMBER.ejection_fraction] == pytest.approx(60.0, abs=1.5)
     units = {one.unit for finding in result.findings for one in finding.measurements}
-    assert units == {"%", "/min"}
+    assert units == {"%", "/min", "{pixels}"}
     assert any("no volumes in mL" in note for note in result.notes)
     with pytest.raises(CouldNotLook, match="not square"):
         pipeline.run(clip(spacing_mm=None, attributes={"PixelAspectRatio": "2\\1"}))
@@ -302,6 +307,29 @@ def test_a_tissue_region_and_a_trace_beside_the_ventricle_do_no_harm(pipeline):
     assert pipeline.run(clip(attributes={"SequenceOfUltrasoundRegions": beside})).findings
 
 
+def test_most_short_axis_outlines_that_people_drew_are_too_round():
+    """Two thirds of 174: the card says that the rest is not noticed."""
+    if not SHORT_AXIS.is_file():
+        pytest.skip("the labelled short-axis images are not on this machine")
+    drawn = json.loads(SHORT_AXIS.read_text("utf-8"))
+    (ventricle,) = (one["id"] for one in drawn["categories"] if one["name"] == "LV")
+    ratios = []
+    for one in drawn["annotations"]:
+        if one["category_id"] == ventricle:
+            points = np.reshape(one["segmentation"][0], (-1, 2))
+            found = method_of_discs(np.concatenate((points, points[:1])))
+            ratios.append(found.length / found.width)
+    assert len(ratios) == 174
+    assert np.count_nonzero(np.array(ratios) < ROUND_UNNAMED) == 116
+
+
+def test_a_real_clip_under_colour_doppler_is_not_measured(pipeline):
+    if not DOPPLER.is_file():
+        pytest.skip("the real clip is not on this machine")
+    with pytest.raises(CouldNotLook, match="Colour Doppler"):
+        pipeline.run(load_images(dcmread(DOPPLER)).study)
+
+
 def test_without_a_model_nothing_is_measured():
     models.use(None)
     pipeline = EchoLv()
@@ -355,6 +383,7 @@ def test_a_real_clip_that_somebody_scaled_gives_no_millilitres(pipeline):
     source = load_images(dcmread(examples.get_path("ybr_color")))
     assert source.study.spacing_mm is None
     assert source.study.attributes["SequenceOfUltrasoundRegions"] == "1 1 84 31 595 414"
+    assert isinstance(source.study, Images)
     field = sector(source.study)
     assert 0.3 < field.mean() < 0.95
     with pytest.raises(CouldNotLook):

@@ -236,7 +236,7 @@ def test_the_object_of_a_phantom_says_side_and_place(added):
     ("name", "roles"),
     [
         ("gdcm-CR-MONO1-10-chest.dcm", {Role.SC, Role.PDF, Role.GSPS, Role.VIEWER_SR, Role.MAP}),
-        ("RG1_J2KI.dcm", {Role.MAP}),
+        pytest.param("RG1_J2KI.dcm", {Role.MAP}, marks=pytest.mark.slow),
     ],
 )
 def test_a_real_radiograph_goes_the_whole_way(added, name, roles):

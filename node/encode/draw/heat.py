@@ -1,6 +1,7 @@
-"""A map laid over the image it is of, for images that no parametric map object can be about.
+"""A map laid over the image it is of.
 
-Such an object needs a place in the patient (PS3.3 A.75.3), which radiographs and clips lack.
+Every map of images that no parametric map object can be about, for that needs a place in the
+patient (PS3.3 A.75.3), which radiographs and clips lack; of a volume its saliency.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.contract import Images
+from pipelines.explain.codes import SALIENCY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,19 @@ _RAMP = np.array(((60, 0, 90), (220, 40, 60), (255, 170, 30), (255, 255, 140)), 
 """From a third of the highest value up; lower ones show the image alone."""
 
 
+def drawn_maps(study: Study, maps: Sequence[ParametricMap]) -> tuple[ParametricMap, ...]:
+    """Return the maps that are drawn over images."""
+    every = isinstance(study, Images)
+    return tuple(one for one in maps if every or one.quantity == SALIENCY)
+
+
+def most_telling(maps: Sequence[ParametricMap]) -> tuple[int, ...]:
+    """Return on which image each saliency map is highest."""
+    return tuple(
+        int(one.values.max(axis=(1, 2)).argmax()) for one in maps if one.quantity == SALIENCY
+    )
+
+
 def heat_views(
     study: Study, maps: Sequence[ParametricMap], shown: Sequence[tuple[int, View]]
 ) -> tuple[View, ...]:
@@ -36,11 +51,9 @@ def heat_views(
         maps: Shape of the images.
         shown: Index of an image, and its view.
     """
-    if not isinstance(study, Images):
-        return ()
     plain = dict(shown)
     found = []
-    for one in maps:
+    for one in drawn_maps(study, maps):
         highest = one.values.max(axis=(1, 2))
         index = int(highest.argmax())
         if highest[index] > 0.0 and index in plain:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.encode.draw import window
-from node.encode.draw.heat import heat_views
+from node.encode.draw.heat import drawn_maps, heat_views, most_telling
 from node.encode.multiframe.images import image
 from pipelines.contract import Images, Volume, Waveform
 
@@ -94,8 +94,9 @@ def views(
     values = source.on_images(study.voxels) if isinstance(study, Volume) else study.frames
     sizes = [overlay.sizes() for overlay in drawn]
     otherwise = None if values.ndim == 4 else window.spanning(values.astype(np.float32, copy=False))
-    chosen = _chosen(study, sizes)
-    kept = sorted(chosen[: max(1, MOST_VIEWS - len(maps))] if isinstance(study, Images) else chosen)
+    maps = drawn_maps(study, maps)
+    chosen = list(dict.fromkeys([*most_telling(maps), *_chosen(study, sizes)]))
+    kept = sorted(chosen[: max(1, MOST_VIEWS - len(maps))])
     plain = tuple(
         _view(
             image(source, index),

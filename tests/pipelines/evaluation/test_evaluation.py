@@ -73,7 +73,7 @@ def test_a_figure_that_has_no_patient_is_no_number():
 def test_an_interval_over_patients_is_wider_than_one_that_takes_strips_for_patients():
     random = np.random.default_rng(1)
     quality = random.uniform(0.4, 1.0, 12)
-    right = (random.uniform(size=(12, 50)) < quality[:, None]).ravel().astype(float)
+    right = (random.uniform(size=(12, 50)) < quality[:, None]).ravel().astype(float).tolist()
     clustered = mean_by_patient([f"p{k // 50}" for k in range(600)], right)
     independent = mean_by_patient([str(k) for k in range(600)], right)
     assert (clustered.highest - clustered.lowest) > 2 * (independent.highest - independent.lowest)
@@ -89,7 +89,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
         values = np.repeat(of_patient, 3) + random.normal(0.0, 0.5, 90)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("pipelines.evaluation.estimate.DRAWS", 300)
-            found = mean_by_patient([str(k // 3) for k in range(90)], values, seed=trial)
+            found = mean_by_patient([str(k // 3) for k in range(90)], values.tolist(), seed=trial)
         inside += found.lowest <= 5.0 <= found.highest
     assert 85 <= inside <= 99
 

@@ -1,66 +1,21 @@
-"""Detection, classification, regression and waveforms: what a network says becomes a result."""
+"""Detection, classification and regression: what a network says becomes a result."""
 
 from __future__ import annotations
-
-import io
 
 import numpy as np
 import pytest
 
 from pipelines import models
-from pipelines.contract import (
-    Channel,
-    Code,
-    CouldNotLook,
-    Images,
-    MultiplexGroup,
-    Presence,
-    Volume,
-    Waveform,
-)
+from pipelines.contract import CouldNotLook, Images, Presence, Volume
 from pipelines.runtimes import NetworkFault, QuestionUnanswered, load, network_for
 from tests.pipelines.runtimes import balls
-
-HEAD = """
-name = "{name}"
-version = "1"
-title = "Test"
-maker = "Tests"
-licence = "MIT"
-trained_on = "synthetic"
-{extra}
-task = "{task}"
-"""
-LABEL = """
-[[labels]]
-index = {index}
-label = "{label}"
-category = ["49755003", "SCT", "Morphologically Abnormal Structure"]
-property = ["{code}", "SCT", "{label}"]
-{more}
-"""
-NODULE = {"index": 0, "label": "Nodule", "code": "27925004", "more": ""}
-FIBRILLATION = {"index": 1, "label": "Atrial Fibrillation", "code": "49436004", "more": ""}
-
-
-def pipeline(folder, module, task, sections, labels=(NODULE,), example=None, **head):
-    """Return the pipeline of a torch module, kept as TorchScript."""
-    import torch
-
-    folder.mkdir(parents=True, exist_ok=True)
-    saved = io.BytesIO()
-    kept = torch.jit.script(module) if example is None else torch.jit.trace(module, example)
-    torch.jit.save(kept, saved)
-    (folder / "model.ts").write_bytes(saved.getvalue())
-    digest = balls.sha256(saved.getvalue())
-    text = HEAD.format(task=task, **{"name": "test", "extra": "", **head})
-    text += sections.replace(
-        "[model]", f'[model]\nruntime = "torchscript"\nfile = "model.ts"\nsha256 = "{digest}"'
-    )
-    text += "".join(LABEL.format(**label) for label in labels)
-    (folder / "pipeline.toml").write_text(text)
-    return load(folder)
-
+from tests.pipelines.runtimes.scripted import (
+    NODULE,
+    mean_brightness,
+    pipeline,
+    radiograph,
+    recording,
+)
 
 # --- boxes -------------------------------------------------------------------------------------
 
@@ -113,12 +68,6 @@ first = "{"columns" if "columns" in layout else "rows"}-first"
 normalised = {str("share" in layout).lower()}
 rows = {str("rows" in layout).lower()}
 """
-
-
-def radiograph(shape=(40, 60), top=10, left=30, height=8, width=20):
-    frames = np.zeros((1, *shape), np.float32)
-    frames[0, top : top + height, left : left + width] = 100.0
-    return Images(frames, spacing_mm=(0.5, 0.5), attributes={"Modality": "DX"})
 
 
 @pytest.mark.parametrize(
@@ -202,17 +151,6 @@ window = [0, 100]
 
 
 # --- labels and numbers ------------------------------------------------------------------------
-
-
-def mean_brightness():
-    """Return a classifier: the probability is the mean brightness."""
-    import torch
-
-    class Mean(torch.nn.Module):
-        def forward(self, x):
-            return x.flatten(1).mean(dim=1, keepdim=True)
-
-    return Mean()
 
 
 @pytest.mark.parametrize(
@@ -312,78 +250,6 @@ def test_series_of_two_parts_of_the_body_are_could_not_look(onnx_folder):
     far = balls.Grid(where.shape, (300.0, 0.0, 0.0), where.axes, where.spacing_mm)
     with pytest.raises(CouldNotLook, match="do not show the same part of the body"):
         load(onnx_folder).network.masks(balls.volume(where), balls.volume(far))
-
-
-# --- waveforms ---------------------------------------------------------------------------------
-
-
-def recording(seconds=30.0, loud=(10.0, 20.0), unit="mV", hz=500.0, lead="Lead II", gap=()):
-    """Return one lead, of 1 mV in between, else silent."""
-    times = np.arange(round(seconds * hz)) / hz
-    samples = np.where((times >= loud[0]) & (times < loud[1]), 1.0, 0.0)
-    if gap:
-        samples[(times >= gap[0]) & (times < gap[1])] = np.nan
-    factor = {"mV": 1.0, "uV": 1000.0}.get(unit, 1.0)
-    channel = Channel(Code("2:2", "MDC", lead), lead, unit)
-    return Waveform((MultiplexGroup(1, hz, (channel,), (samples[None] * factor).astype("f4")),))
-
-
-def ecg(folder, **changes):
-    import torch
-
-    class Loudness(torch.nn.Module):
-        def forward(self, x):
-            loud = x.flatten(1).mean(dim=1, keepdim=True)
-            return torch.cat([1.0 - loud, loud], dim=1).clamp(0.0, 1.0)
-
-    sections = """
-[input]
-match = { Modality = "ECG" }
-[model]
-[waveform]
-leads = ["II"]
-sampling_hz = 100.0
-seconds = 5.0
-[output]
-activation = "none"
-"""
-    return pipeline(folder, Loudness(), "waveform", sections, [FIBRILLATION])
-
-
-@pytest.mark.parametrize(("unit", "hz"), [("mV", 500.0), ("uV", 250.0)])
-def test_a_finding_of_a_recording_has_its_place_in_time(tmp_path, unit, hz):
-    made = ecg(tmp_path)
-    assert made.report == "ecg_report"
-    (finding,) = made.run(recording(unit=unit, hz=hz)).findings
-    assert finding.presence is Presence.PRESENT
-    (span,) = finding.spans
-    assert (span.group, span.channel) == (1, 1)
-    assert (span.start_s, span.end_s) == pytest.approx((10.0, 20.0), abs=0.1)
-
-
-def test_a_quiet_recording_is_looked_and_found_nothing(tmp_path):
-    (finding,) = ecg(tmp_path).run(recording(loud=(0.0, 0.0))).findings
-    assert finding.presence is Presence.ABSENT
-    assert finding.spans == ()
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"seconds": 4.0}, r"lasts 4\.0 s; this model needs 5 s"),
-        ({"lead": "Lead II", "unit": "Pa"}, "no lead II, in volts"),
-        ({"gap": (0.0, 30.0)}, "gaps in every stretch"),
-        ({"hz": 40.0}, "less than half"),
-    ],
-)
-def test_a_recording_that_the_network_cannot_read_is_could_not_look(tmp_path, changes, reason):
-    with pytest.raises(CouldNotLook, match=reason):
-        ecg(tmp_path).run(recording(**changes))
-
-
-def test_images_are_no_waveform(tmp_path):
-    with pytest.raises(CouldNotLook, match="looks at a waveform"):
-        ecg(tmp_path).run(radiograph())
 
 
 # --- the network of a clinical question --------------------------------------------------------
