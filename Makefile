@@ -1,7 +1,7 @@
 # make demo      a study in, its report and overlay back in the PACS: build/demo/
 # make test      every test, against real peers
 # make bench     seconds from quiet time to result, stage by stage
-# make evaluate  the ECG model against annotated recordings beside the repository
+# make evaluate  the figures of every model card, from public data beside the repository
 # make lint      style, types, import rules
 #
 # Each makes .venv first. Variables:
@@ -10,10 +10,12 @@
 #                         pip's default is the CUDA build of several GB; PyTorch's CPU index has
 #                         one of about 200 MB.
 #   ARGS='-k ecg'         more arguments for pytest, the demo, the bench or the evaluation
+#   DATA=FOLDER           public recordings, images and weights for the evaluation
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14
 TORCH_INDEX ?=
 ARGS ?=
+DATA ?= ../shared/data
 
 READY := .venv/.ready
 BIN := $(CURDIR)/.venv/bin
@@ -31,7 +33,15 @@ bench: $(READY)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 evaluate: $(READY)
-	@$(BIN)/python -m tests.clinical.evaluate_ecg --data ../shared/data/ecg $(ARGS)
+	@$(BIN)/python -m tests.clinical.evaluate_ecg --data $(DATA)/ecg $(ARGS)
+	@$(BIN)/python -m tests.clinical.evaluate_ecg_baselines --data $(DATA)/ecg
+	@$(BIN)/python -m tests.clinical.evaluate_brain --data $(DATA) --weights $(DATA)/weights
+	@$(BIN)/python -m tests.clinical.evaluate_tumour --data $(DATA)/mr --weights $(DATA)/weights
+	@$(BIN)/python -m tests.clinical.evaluate_head_ct --data $(DATA) --weights $(DATA)/weights
+	@$(BIN)/python -m tests.clinical.evaluate_lungs --data $(DATA)/ct/chest_acrin_042
+	@$(BIN)/python -m tests.clinical.evaluate_nodules --data $(DATA)/ct/chest_acrin_042
+	@$(BIN)/python -m tests.clinical.evaluate_denoise ct --data $(DATA)
+	@$(BIN)/python -m tests.clinical.evaluate_denoise mr --data $(DATA)
 
 lint: $(READY)
 	@$(BIN)/ruff check

@@ -20,6 +20,7 @@ from pydicom.uid import (
 from node.encode.identity import MANUFACTURER
 from node.load.history import CLINICAL_DOCUMENT, STRUCTURED
 from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
+from pipelines.contract import Code
 from sr_templates import codes
 from sr_templates.tree import children_named, code_of, is_named, walk
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 SEGMENTATIONS = (str(SegmentationStorage), str(LABEL_MAP_SEGMENTATION_STORAGE))
 """The first is preferred."""
 REPORTS = tuple(map(str, (Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage)))
+
+
+_OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
+_DEVICE = Code("121007", "DCM", "Device")
 
 
 def not_looked_up(why: str) -> str:
@@ -119,9 +124,19 @@ def reports_of(patient: Patient, objects: Mapping[Path, Dataset]) -> tuple[Path,
         for path, header in sorted(objects.items())
         if str(header.get("SOPClassUID")) in (*STRUCTURED, CLINICAL_DOCUMENT)
         and header.get("Manufacturer") != MANUFACTURER
+        and not _is_by_a_device(header)
         and header.get("StudyInstanceUID") != patient.study_uid
         and patient.is_of(header)
         and patient.had_before(header)
+    )
+
+
+def _is_by_a_device(report: Dataset) -> bool:
+    """Whether a report says that a device observed what it tells (TID 1001, CID 270)."""
+    return any(
+        code_of(answer) == _DEVICE
+        for item in children_named(report, _OBSERVER_TYPE)
+        for answer in item.get("ConceptCodeSequence") or ()
     )
 
 

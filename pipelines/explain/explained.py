@@ -99,7 +99,9 @@ class Explained:
         first = next(iter(studies.values()))
         if isinstance(self.pipeline, ExplainsItself):
             chart = self.pipeline.explanation(first, result)
-            return result if chart is None else _charted(result, chart)
+            if chart is None:
+                return result
+            return _charted(_noted(result, f"Drawn as a chart: {chart.title}."), chart)
         about = question(result)
         if about is None:
             return result

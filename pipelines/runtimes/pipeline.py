@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pipelines.runtimes import results, waveforms
@@ -106,9 +107,12 @@ class FolderPipeline(_Described):
         """Return what each voxel adds to a classifier's answer; None where no gradients are."""
         if self.network.manifest.task != "classification":
             return None
-        from pipelines.runtimes.gradients import attribution  # noqa: PLC0415 - only where asked
-
-        return attribution(self.network, study, about.finding)
+        # A host without torch lists and plans this pipeline, too: imported where it is asked.
+        gradients = import_module("pipelines.runtimes.gradients")
+        found: npt.NDArray[np.float32] | None = gradients.attribution(
+            self.network, study, about.finding
+        )
+        return found
 
 
 class FolderStudyPipeline(_Described):

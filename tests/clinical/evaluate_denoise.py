@@ -1,9 +1,9 @@
 """Measure ct-denoise or mr-denoise against tuned classical filters: the card's figures.
 
-    python -m tests.clinical.evaluate_denoise ct --train DIR --data DIR [--write]
+    python -m tests.clinical.evaluate_denoise ct --data DIR [--write]
 
-Each DIR holds a folder a patient. Settings of non-local means and total variation are chosen on the
-patients that the networks learned from; everything is then measured once on the others.
+DIR holds the public data that ``patients`` names. Settings of non-local means and total variation
+are chosen on the patients that the networks learned from; all is then measured on the others.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from pipelines.denoise.train import pairs_to_tune
 from pipelines.denoise.weights import load_network
 from pipelines.evaluation.estimate import mean_by_patient
 from pipelines.mr_denoise import training as mr
+from tests.clinical.patients import HELD_OUT, LEARNED, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -215,12 +217,15 @@ def main() -> None:
     """Tune, measure, print, and rewrite the card where asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modality", choices=["ct", "mr"])
-    parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     modality: str = asked.modality
-    tune = pairs_to_tune(modality, read_scans(asked.train))
+    with TemporaryDirectory() as folder:
+        learned = lay_out(asked.data, LEARNED[modality], Path(folder) / "learned")
+        held_out = lay_out(asked.data, HELD_OUT[modality], Path(folder) / "held out")
+        tune = pairs_to_tune(modality, read_scans(learned))
+        pairs = test_pairs(modality, read_scans(held_out))
     tune = tune[:: max(1, len(tune) // TUNED_ON)]
     strength = best(modality, [(h, nlm(h)) for h in NLM_STRENGTHS], tune)
     weight = best(modality, [(w, tv(w)) for w in TV_WEIGHTS], tune)
@@ -230,7 +235,7 @@ def main() -> None:
         "cnn": network(modality, "cnn"),
         "vae": network(modality, "vae"),
     }
-    measured = list(measure(modality, methods, test_pairs(modality, read_scans(asked.data))))
+    measured = list(measure(modality, methods, pairs))
     lines = [
         f"NLM with h = {strength:g} and TV with weight {weight:g} times the estimated noise,",
         f"chosen on {len(tune)} slices of the training patients.",

@@ -14,8 +14,10 @@ import resource
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from pydicom import dcmread
 
 from node.models.add import from_catalogue
@@ -24,9 +26,16 @@ from pipelines.contract import Grid, Volume
 from pipelines.evaluation.report import write_card
 from pipelines.head_ct_haemorrhage.pipeline import CAVITY_MODEL, HeadCtHaemorrhage
 
+if TYPE_CHECKING:
+    from pipelines.geometry import Vector
+
 CARD = Path(__file__).parents[2] / "pipelines" / "head_ct_haemorrhage" / "card.md"
 BONE_HU = 200.0
 DATA = "1 head (dcm_qa_ct, GE, tilted 18.5 degrees), straightened and interpolated to 1 mm"
+
+
+def triple(values: npt.NDArray[np.float64]) -> Vector:
+    return float(values[0]), float(values[1]), float(values[2])
 
 
 def straightened(folder: Path) -> Volume:
@@ -58,8 +67,12 @@ def straightened(folder: Path) -> Volume:
     voxels = upright[below] * (1.0 - weight) + upright[below + 1] * weight
     corner = np.rint(sideways.min(axis=0) / pixel_mm) * pixel_mm
     origin = positions[0] + corner @ np.array([row, column])
-    axes = tuple(tuple(map(float, axis)) for axis in (normal, row, column))
-    grid = Grid(voxels.shape, tuple(map(float, origin)), axes, (1.0, *map(float, pixel_mm)))
+    grid = Grid(
+        voxels.shape,
+        triple(origin),
+        (triple(normal), triple(row), triple(column)),
+        (1.0, float(pixel_mm[0]), float(pixel_mm[1])),
+    )
     return Volume(voxels, grid, {"Modality": "CT"})
 
 

@@ -34,11 +34,17 @@ if TYPE_CHECKING:
     from pipelines.contract import AnyPipeline
 
 ECG = {"ECG, two leads", "ECG, twelve leads"}
-ORIGINAL_CT = {"chest CT", "abdomen CT", "abdomen CT, part"}
-ORIGINAL_MR = {
-    *("head MR, T1", "abdomen MR", "breast MR"),
-    *("glioma MR", "glioma MR, t1", "glioma MR, t2", "glioma MR, flair"),
+SMALL_CT = {"abdomen CT, small", "head CT, mean of many"}
+SMALL_MR = {"abdomen MR", "breast MR"}
+LARGE_CT = {"chest CT", "abdomen CT", "abdomen CT, part"}
+LARGE_MR = {"glioma MR", "glioma MR, t1", "glioma MR, t2", "glioma MR, flair"}
+TOO_LONG = {
+    "ct-denoise": LARGE_CT,
+    "ct-denoise-vae": LARGE_CT,
+    "mr-denoise": LARGE_MR,
+    "mr-denoise-vae": LARGE_MR,
 }
+"""Pipeline -> the studies it would judge, too, but for over ten seconds."""
 RESULT = {
     "brain-mr-volumetry": {"head MR, T1"},
     "ecg-atrial-fibrillation": ECG,
@@ -46,10 +52,10 @@ RESULT = {
     "ecg-atrial-fibrillation-lstm": ECG,
     "lung-ct-quantification": {"chest CT"},
     "lung-nodule-ct-simulated": {"chest CT"},
-    "ct-denoise": ORIGINAL_CT,
-    "ct-denoise-vae": ORIGINAL_CT,
-    "mr-denoise": ORIGINAL_MR,
-    "mr-denoise-vae": ORIGINAL_MR,
+    "ct-denoise": SMALL_CT,
+    "ct-denoise-vae": SMALL_CT,
+    "mr-denoise": SMALL_MR,
+    "mr-denoise-vae": SMALL_MR,
 }
 """Pipeline -> the studies that it can judge with what is shipped."""
 
@@ -182,8 +188,15 @@ def _work(pipeline: AnyPipeline, study: str) -> Work:
     )
 
 
-@pytest.mark.parametrize("study", STUDIES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [
+        (name, study)
+        for name in NAMES
+        for study in STUDIES
+        if study not in TOO_LONG.get(name, ())
+    ],
+)
 def test_a_pipeline_judges_what_it_was_made_for_and_says_why_it_could_not_look_at_the_rest(
     analysed, name, study
 ):

@@ -67,7 +67,7 @@ class Threshold:
     input: ClassVar = {"Modality": "CT", "ImageType": "ORIGINAL"}
     report = "measurement_report"
     model = Model("threshold", "1", "radnode tests", "0" * 64, "nothing: a fixed threshold")
-    parameters: ClassVar = {}
+    parameters: ClassVar[dict[str, str]] = {}
     deadline_s = 60.0
 
     def __init__(self, *, grown: int = 0) -> None:

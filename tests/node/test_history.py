@@ -77,6 +77,16 @@ def document(folder, day, code, text, before=""):
     return written(path, report)
 
 
+def by_a_device(path):
+    """The same report, of another maker's model."""
+    report, item = dcmread(path), Dataset()
+    item.ValueType, item.RelationshipType = "CODE", "HAS OBS CONTEXT"
+    item.ConceptNameCodeSequence = [sr.CodedConcept("121005", "DCM", "Observer Type")]
+    item.ConceptCodeSequence = [sr.CodedConcept("121007", "DCM", "Device")]
+    report.ContentSequence.append(item)
+    return written(path, report)
+
+
 def written(path, dataset):
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -174,6 +184,7 @@ def test_reports_of_the_same_patient_before_this_study_are_taken_from_a_folder(t
         text_report(tmp_path, "20230107", "Nodule.", PatientBirthDate="19600102"),
         text_report(tmp_path, "20260101", "Nodule."),
         text_report(tmp_path, "20230108", "Nodule.", Manufacturer="radnode"),
+        by_a_device(text_report(tmp_path, "20230109", "Nodule.")),
     ]
     earlier = earlier_among([mine, *others], "any", present)
     assert earlier == Earlier(reports=(mine,))

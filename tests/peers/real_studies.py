@@ -107,9 +107,12 @@ def _thinned(instance: Dataset) -> Dataset:
     return instance
 
 
-def _abdomen(_workshop: Workshop) -> Made:
-    volume = _axial(require_data("ct", "totalsegmentator_examples", "example_ct.nii.gz"))
-    return {"series": to_ct_series(volume, "real abdomen")}
+def _abdomen(file: str) -> Callable[[Workshop], Made]:
+    def make(_workshop: Workshop) -> Made:
+        volume = _axial(require_data("ct", "totalsegmentator_examples", file))
+        return {"series": to_ct_series(volume, f"real abdomen {file}")}
+
+    return make
 
 
 def _head(_workshop: Workshop) -> Made:
@@ -278,7 +281,8 @@ STUDIES: dict[str, Callable[[Workshop], Made | Taken]] = {
     "chest CT, captures called CT": _capture("CT", 4),
     "head CT, tilted and uneven": _files("ct", "head_ge_tilted"),
     "head CT, mean of many": _head,
-    "abdomen CT": _abdomen,
+    "abdomen CT": _abdomen("example_ct.nii.gz"),
+    "abdomen CT, small": _abdomen("example_ct_sm.nii.gz"),
     "abdomen CT, part": _part_of_abdomen,
     "perfusion map, Enhanced CT": _files("objects", "eCT_Supplemental.dcm"),
     HEAD: _head_t1,
