@@ -108,6 +108,7 @@ class CtDenoiseVae(CtDenoise):
 
     name: ClassVar[str] = "ct-denoise-vae"
     title: ClassVar[str] = "CT noise reduction (VAE)"
+    enabled: ClassVar[bool] = False
     network: ClassVar[str] = "vae"
     model: ClassVar[Model] = Model(
         name="radnode-ct-denoise-vae",

@@ -51,6 +51,8 @@ class MrDenoise:
     title: ClassVar[str] = "MR noise reduction"
     input: ClassVar[Patterns] = {"Modality": "MR", "ImageType": ("!DERIVED", "!LOCALIZER")}
     report: ClassVar[str] = "measurement_report"
+    enabled: ClassVar[bool] = False
+    """Not better than non-local means on patients that it never saw (card.md)."""
     network: ClassVar[str] = "cnn"
     model: ClassVar[Model] = Model(
         name="radnode-mr-denoise-cnn",

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from node import plan, route
+from node import inference_child, plan, route
 from node.derive import as_asked, parameters_of
 from node.domain import Role
 from node.encode.draw.content import content
+from node.publish_gate import verify
 from node.settings import FolderDestination, Route, Settings
 from node.store import plans
 from pipelines import registry
@@ -106,3 +107,31 @@ def test_the_map_of_a_volume_is_laid_over_its_most_telling_slice() -> None:
     other = ParametricMap("Another", VOLUME, "1", values)
     plain = content(source, Result(maps=(other,)), made.work()).views
     assert all("highest" not in view.caption for view in plain)
+
+
+def test_the_inference_process_explains_what_a_job_asks_for_and_the_gate_lets_it_pass(
+    tmp_path: Path,
+) -> None:
+    files, headers = [], []
+    for image in ct_series("explained job"):
+        files.append(str(tmp_path / f"{image.InstanceNumber}.dcm"))
+        image.save_as(files[-1], enforce_file_format=True)
+        headers.append(dcmread(files[-1], stop_before_pixels=True))
+    answers = [
+        inference_child._answer(
+            {
+                "job_id": "0" * 32,
+                "pipeline": bright_spot.NAME,
+                "explain": explain,
+                "inputs": {"": files},
+                "superseded": [],
+                "rejected": [],
+                "roles": ["map", "seg", "sr"],
+                "analysed_at": 1_700_000_000.0,
+                "folder": str(tmp_path / str(explain)),
+            }
+        )
+        for explain in ("occlusion", None)
+    ]
+    assert [set(one["files"]) for one in answers] == [{"map", "seg", "sr"}, {"seg", "sr"}]
+    verify([dcmread(path) for path in answers[0]["files"].values()], headers)
