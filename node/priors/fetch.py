@@ -189,12 +189,15 @@ def _look_up(request: _Request, lease: Lease, paths: Sequence[Path]) -> Earlier:
             break  # or each of them would hold up the job for as long
         else:
             results.append(PriorFiles(sources, one.segmentation, one.reports))
-    reports = _reports(request.folder / "results", patient)
-    return Earlier(tuple(results), tuple(dict.fromkeys(problems)), reports)
+    reports, unsafe = _reports(request.folder / "results", patient)
+    return Earlier(tuple(results), tuple(dict.fromkeys([*problems, *unsafe])), reports)
 
 
-def _reports(folder: Path, patient: Patient) -> tuple[Path, ...]:
-    """Return what people reported of earlier studies: it came with the series of our reports."""
+def _reports(folder: Path, patient: Patient) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Return what people reported of earlier studies, which came with our own reports' series.
+
+    And what kept back some of it.
+    """
     headers = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with suppress(OSError, *MALFORMED):

@@ -71,4 +71,5 @@ def earlier_among(files: Sequence[Path], pipeline: str, present: Path) -> Earlie
             results.append(PriorFiles(sources, result.segmentation, result.reports))
         else:
             problems.append(not_compared("its images are not there"))
-    return Earlier(tuple(results), tuple(problems), reports_of(patient, same))
+    reports, unsafe = reports_of(patient, same)
+    return Earlier(tuple(results), (*problems, *unsafe), reports)

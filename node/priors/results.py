@@ -59,6 +59,12 @@ UNSAFE = not_compared(
 )
 
 
+REPORT_UNSAFE = (
+    "An earlier report was not read: it could not be matched safely, with no birth date and no "
+    "issuer of the patient ID in common."
+)
+
+
 @dataclass(frozen=True)
 class StoredResult:
     """What one job left of a study.
@@ -112,23 +118,27 @@ def ours_of(
     return surely, len(surely) < len(may_be)
 
 
-def reports_of(patient: Patient, objects: Mapping[Path, Dataset]) -> tuple[Path, ...]:
-    """Return the reports on earlier studies of a patient that people wrote, in a fixed order.
+def reports_of(
+    patient: Patient, objects: Mapping[Path, Dataset]
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Return the reports on a patient's earlier studies that people wrote, and what kept back some.
 
     Args:
         patient: Whose reports are looked for.
         objects: File -> header.
     """
-    return tuple(
-        path
+    may_be = {
+        path: header
         for path, header in sorted(objects.items())
         if str(header.get("SOPClassUID")) in (*STRUCTURED, CLINICAL_DOCUMENT)
         and header.get("Manufacturer") != MANUFACTURER
         and not _is_by_a_device(header)
         and header.get("StudyInstanceUID") != patient.study_uid
-        and patient.is_of(header)
+        and not patient.differs_from(header)
         and patient.had_before(header)
-    )
+    }
+    surely = tuple(path for path, header in may_be.items() if patient.is_of(header))
+    return surely, (REPORT_UNSAFE,) if len(surely) < len(may_be) else ()
 
 
 def _is_by_a_device(report: Dataset) -> bool:

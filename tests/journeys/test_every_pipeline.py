@@ -157,7 +157,7 @@ def analysed(
         inputs = {input_: series.get(input_, one) for input_ in registry.inputs_of(pipeline)}
         folder = tmp_path_factory.mktemp("made")
         analysis = analyse(pipeline, inputs, _work(pipeline, study), folder)
-        made = [dcmread(path) for path in analysis.files.values()]
+        made: list[Dataset] = [dcmread(path) for path in analysis.files.values()]
         first, *others = (_headers(paths) for paths in inputs.values())
         known = {header.SOPInstanceUID for header in first}
         beside = [header for paths in others for header in paths]
@@ -190,12 +190,7 @@ def _work(pipeline: AnyPipeline, study: str) -> Work:
 
 @pytest.mark.parametrize(
     ("name", "study"),
-    [
-        (name, study)
-        for name in NAMES
-        for study in STUDIES
-        if study not in TOO_LONG.get(name, ())
-    ],
+    [(name, study) for name in NAMES for study in STUDIES if study not in TOO_LONG.get(name, ())],
 )
 def test_a_pipeline_judges_what_it_was_made_for_and_says_why_it_could_not_look_at_the_rest(
     analysed, name, study
@@ -222,7 +217,7 @@ def test_every_pipeline_was_thought_of():
 def test_the_patterns_of_a_pipeline_take_its_own_studies_and_keep_other_modalities_away(
     workshop, name
 ):
-    taken = defaultdict(set)
+    taken: defaultdict[str, set[str]] = defaultdict(set)
     for study in STUDIES:
         for of_study in workshop.series(study).values():
             for patterns in registry.inputs_of(registry.get(name)).values():

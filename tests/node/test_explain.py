@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -67,13 +67,18 @@ def test_a_way_to_explain_that_there_is_not_is_a_mistake_of_the_file() -> None:
 def test_a_node_that_starts_again_does_not_take_an_explained_job_for_one_of_another_version(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[object] = []
-    monkeypatch.setattr(plans, "outdated", lambda *given: seen.append(given[-1]) or ())
+    seen: list[str] = []
+
+    def outdated(*given: Any) -> tuple[()]:
+        seen.extend(given[-1])
+        return ()
+
+    monkeypatch.setattr(plans, "outdated", outdated)
     settings, one = asking(Role.MAP)
     plan.plan_again(settings, ledger)
     wanted = as_asked(settings, route.pipeline(bright_spot.NAME), [one])
-    assert parameters_of(wanted) in seen[0]
-    assert parameters_of(route.pipeline(bright_spot.NAME)) in seen[0]
+    assert parameters_of(wanted) in seen
+    assert parameters_of(route.pipeline(bright_spot.NAME)) in seen
 
 
 def test_a_pipeline_tried_on_a_folder_shows_what_it_looked_at(radnode: Command) -> None:

@@ -18,6 +18,7 @@ from pydicom.uid import (
 from node.load.history import report_of, with_history
 from node.load.prior import Earlier
 from node.priors.folder import earlier_among
+from node.priors.results import REPORT_UNSAFE
 from pipelines.codes import ANATOMICAL_STRUCTURE, NODULE
 from pipelines.contract import Code, Finding, Presence, Result
 
@@ -189,3 +190,5 @@ def test_reports_of_the_same_patient_before_this_study_are_taken_from_a_folder(t
     earlier = earlier_among([mine, *others], "any", present)
     assert earlier == Earlier(reports=(mine,))
     assert Earlier.from_json(earlier.to_json()) == earlier
+    unsure = text_report(tmp_path, "20230110", "Nodule.", PatientBirthDate="")
+    assert earlier_among([mine, unsure], "any", present) == Earlier((), (REPORT_UNSAFE,), (mine,))

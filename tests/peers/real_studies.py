@@ -23,10 +23,11 @@ from tests.peers import require_data
 from tests.peers.body_phantom import to_ct_series
 from tests.peers.ecg import GENERAL, TWELVE_LEAD, from_wfdb, waveform_object
 from tests.peers.head_phantom import to_mr_series
-from tests.peers.tumour_study import Sequence, read_glioma, tumour_study
+from tests.peers.tumour_study import Sequence as Acquired
+from tests.peers.tumour_study import read_glioma, tumour_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -46,7 +47,8 @@ class Workshop:
         target = self.folder / name.replace(" ", "-").replace(",", "")
         if not target.exists():
             target.mkdir(parents=True)
-            for one, instances in STUDIES[name](self).items():
+            made: Mapping[str, Sequence[Dataset | Path]] = STUDIES[name](self)
+            for one, instances in made.items():
                 (target / one).mkdir()
                 for number, instance in enumerate(instances):
                     path = target / one / f"{number:04}.dcm"
@@ -88,11 +90,12 @@ def _chest(_workshop: Workshop) -> Made:
 
 def _head_t1(_workshop: Workshop) -> Made:
     archive = require_data("mr", "head_t1_datalad.tar.xz")
-    instances = []
     with tarfile.open(archive) as files:
-        for member in files:
-            if member.name.endswith(".dcm") and (file := files.extractfile(member)):
-                instances.append(dcmread(io.BytesIO(file.read())))
+        instances = [
+            dcmread(io.BytesIO(file.read()))
+            for member in files
+            if member.name.endswith(".dcm") and (file := files.extractfile(member))
+        ]
     instances.sort(key=lambda one: float(one.ImagePositionPatient[0]))
     return {"series": [_thinned(one) for one in instances[::2]]}
 
@@ -119,15 +122,19 @@ def _head(_workshop: Workshop) -> Made:
     """Return the mean of many heads on CT: the shape that every head has."""
     volume = _axial(require_data("ct", "totalsegmentator_examples", "ct_brain_atlas_1mm.nii.gz"))
     grid = volume.grid
-    half = tuple((count + 1) // 2 for count in grid.shape)
-    coarse = Grid(half, grid.origin_mm, grid.axes, tuple(2 * step for step in grid.spacing_mm))
-    return {"series": to_ct_series(Volume(volume.voxels[::2, ::2, ::2], coarse), "real head")}
+    voxels = volume.voxels[::2, ::2, ::2]
+    slices, rows, columns = voxels.shape
+    down, back, left = grid.spacing_mm
+    coarse = Grid(
+        (slices, rows, columns), grid.origin_mm, grid.axes, (2 * down, 2 * back, 2 * left)
+    )
+    return {"series": to_ct_series(Volume(voxels, coarse), "real head")}
 
 
 def _part_of_abdomen(_workshop: Workshop) -> Made:
     """Return 20 slices whose UIDs were blanked to hide the patient: they get new ones."""
     folder = require_data("ct", "totalsegmentator_examples", "example_ct_dicom")
-    instances = [dcmread(path) for path in sorted(folder.iterdir())]
+    instances: list[Dataset] = [dcmread(path) for path in sorted(folder.iterdir())]
     for instance in instances:
         instance.SOPClassUID = instance.file_meta.MediaStorageSOPClassUID
         instance.StudyInstanceUID = derived_uid("real studies", "part of abdomen", "study")
@@ -158,7 +165,7 @@ def _axial(path: Path) -> Volume:
 
 def _glioma(_workshop: Workshop) -> Made:
     volumes = read_glioma(require_data("mr", "glioma_tcga_fg6692"))
-    instances = tumour_study({name: Sequence(volumes[name]) for name in GLIOMA})
+    instances = tumour_study({name: Acquired(volumes[name]) for name in GLIOMA})
     series: Made = {name: [] for name in GLIOMA}
     for instance in instances:
         series[GLIOMA[instance.SeriesNumber - 1]].append(instance)

@@ -137,7 +137,7 @@ def test_the_noise_of_a_low_dose_goes_and_the_hounsfield_units_stay(scanned):
     before, after = (
         np.square(one - clean)[:, water()[0] > -500].mean() for one in (noisy, images.values)
     )
-    assert after < 0.4 * before
+    assert after < 0.5 * before  # of the power; trained on a patient, not on water
     change = images.values[:, even].mean(axis=1) - noisy[:, even].mean(axis=1)
     assert np.abs(change).max() < 0.5
     (finding,) = result.findings

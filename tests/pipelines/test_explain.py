@@ -113,8 +113,10 @@ def test_frames_of_a_clip_and_colour_images_are_hidden_alike():
     frames = np.full((3, 40, 60, 3), 90, np.uint8)
     frames[:, 30:34, 50:54] = 255
     pipeline = Threshold()
-    pipeline.run = lambda study: Threshold.run(  # of bytes nothing is brighter than 255
-        pipeline, replace(study, frames=study.frames.astype(np.float32) * 2.0)
+    pipeline.run = lambda study: Threshold.run(  # type: ignore[method-assign]
+        # Of bytes nothing is brighter than 255.
+        pipeline,
+        replace(study, frames=study.frames.astype(np.float32) * 2.0),
     )
     (shown,) = Explained(pipeline, "occlusion").run(Images(frames)).maps
     assert shown.values.shape == (3, 40, 60)
@@ -177,7 +179,7 @@ def test_an_explanation_that_fails_does_not_take_the_result_with_it():
             raise ValueError("a hole")
         return Threshold.run(pipeline, study)
 
-    pipeline.run = run
+    pipeline.run = run  # type: ignore[method-assign]
     result = Explained(pipeline, "occlusion").run(volume())
     assert len(result.findings) == 1
     assert result.maps == ()
@@ -190,7 +192,7 @@ def test_a_study_that_cannot_be_judged_is_not_explained():
     def run(_):
         raise CouldNotLook("No head.")
 
-    pipeline.run = run
+    pipeline.run = run  # type: ignore[method-assign]
     with pytest.raises(CouldNotLook, match="No head"):
         Explained(pipeline, "occlusion").run(volume())
 
@@ -200,7 +202,7 @@ class Two(Threshold):
 
     inputs: ClassVar = {"t1": {"Modality": "MR"}, "flair": {"Modality": "MR"}}
 
-    def run(self, *, t1, flair):
+    def run(self, *, t1, flair):  # type: ignore[override]
         both = (t1.voxels > 300).any() and (flair.voxels > 300).any()
         return Result((Finding(NODULE, confidence=0.9),) if both else ())
 

@@ -150,11 +150,11 @@ def test_other_weights_are_another_model(tmp_path):
 def test_tiles_join_without_a_seam(monkeypatch):
     monkeypatch.setattr("pipelines.head_ct_haemorrhage.deepmedic._TILE", 30)  # quicker
     network = DeepMedic(random_state())
-    grey = np.random.default_rng(0).uniform(-1.0, 1.0, (45, 8, 8)).astype(np.float32)
+    grey = np.random.default_rng(0).uniform(-1.0, 1.0, (75, 8, 8)).astype(np.float32)
     everywhere = np.ones(grey.shape, np.bool_)
     whole = network.probabilities(grey, everywhere)
     moved = network.probabilities(grey[15:], everywhere[15:])
-    np.testing.assert_allclose(whole[:, 30:45], moved[:, 15:30], atol=1e-5)
+    np.testing.assert_allclose(whole[:, 60:75], moved[:, 45:60], atol=1e-5)
     np.testing.assert_allclose(whole.sum(axis=0), 1.0, atol=1e-5)
 
 
