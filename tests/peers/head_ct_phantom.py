@@ -45,7 +45,7 @@ def head_ct(
     """
     radii_mm = scale * _RADII_MM
     bone_mm, scalp_mm = scale * _BONE_MM, scale * _SCALP_MM
-    extent_mm = 2.0 * (radii_mm + bone_mm + scalp_mm + 3.0)
+    extent_mm = 2.0 * (radii_mm + bone_mm + scalp_mm + 2.0)
     shape = tuple(
         int(size / spacing) for size, spacing in zip(extent_mm[::-1], spacing_mm, strict=True)
     )

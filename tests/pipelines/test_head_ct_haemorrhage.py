@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BETWEEN_BRAIN_AND_BLOOD = (2 * 50.0 - lesions.DARKEST_HU - lesions.BRIGHTEST_HU) / (
     lesions.BRIGHTEST_HU - lesions.DARKEST_HU
 )
-LEFT_BLEEDING = Bleeding((7.0, 3.0, 2.0), 6.0)
+LEFT_BLEEDING = Bleeding((6.0, 2.0, 1.0), 5.5)
 """x grows to the patient's left."""
 
 
@@ -63,11 +63,12 @@ def any_size(monkeypatch):
     where = "pipelines.head_ct_haemorrhage.suitability"
     monkeypatch.setattr(f"{where}.require_skull", lambda _: None)
     monkeypatch.setattr(f"{where}.SMALLEST_FIELD_MM", 20.0)
+    monkeypatch.setattr("pipelines.head_ct_haemorrhage.deepmedic._TILE", 45)
 
 
 def doll(*bleedings: Bleeding, spacing_mm=(1.5, 1.0, 1.0)):
     """A head that fits into one tile of the network, without bone."""
-    volume, blood, _ = head_ct(*bleedings, spacing_mm=spacing_mm, scale=0.22)
+    volume, blood, _ = head_ct(*bleedings, spacing_mm=spacing_mm, scale=0.2)
     return without_bone(volume), blood
 
 
@@ -116,7 +117,7 @@ def test_a_head_without_blood_is_reported_as_such_kind_by_kind(blood_finder, any
 
 
 def test_less_than_half_a_millilitre_is_undecided(blood_finder, any_size):
-    volume, _ = doll(Bleeding((5.0, 0.0, 0.0), 4.0), spacing_mm=(1.0, 1.0, 1.0))
+    volume, _ = doll(Bleeding((4.0, 0.0, 0.0), 4.0), spacing_mm=(1.0, 1.0, 1.0))
     result = blood_finder.run(volume)
     assert of(result, codes.INTRAPARENCHYMAL).presence is Presence.INDETERMINATE
     assert of(result, HAEMORRHAGE).presence is Presence.INDETERMINATE
