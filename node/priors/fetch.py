@@ -65,6 +65,9 @@ LOOK_UP_S = 120.0
 """For everything that is asked of an archive for one job, which waits for it."""
 FOLLOW_UP_S = 60.0
 
+_OBJECTS = tuple(dict.fromkeys((*SEGMENTATIONS, *REPORTS, *STRUCTURED)))
+"""Classes of all that earlier studies are asked for, apart from images; always in this order."""
+
 _SYNTAXES = (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -168,7 +171,7 @@ def _look_up(request: _Request, lease: Lease, paths: Sequence[Path]) -> Earlier:
     except (UnreadableSeries, *MALFORMED) as error:
         raise CannotAsk("the images cannot be read") from error
     try:
-        with request.open({*SEGMENTATIONS, *REPORTS, *STRUCTURED}, "results", RESULTS) as opened:
+        with request.open(_OBJECTS, "results", RESULTS) as opened:
             found, kept_back = results_in(opened, patient, lease.job.pipeline)
     except (DeliveryError, DiskFailed, OSError) as error:
         log.warning("priors_not_found", error=_told(error))

@@ -115,4 +115,4 @@ def test_an_association_of_a_killed_listener_is_closed_when_it_starts_again(
             pass
     wait_until(lambda: not accepts(settings.listen.port))
     with listener_process(settings, tmp_path / "2.log"):
-        assert open_associations(ledger) == []
+        wait_until(lambda: open_associations(ledger) == [])
