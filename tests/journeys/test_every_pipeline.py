@@ -24,7 +24,8 @@ from node.route import conditions, read_attributes
 from pipelines import models, registry
 from pipelines.contract import CouldNotLook
 from sr_templates.text import as_text
-from tests.peers.real_studies import GLIOMA, STUDIES, Workshop
+from tests.every_object import BROKEN, KEPT
+from tests.peers.real_studies import GLIOMA, HEAD, STUDIES, Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from node.load.source import Source
     from pipelines.contract import AnyPipeline
 
+BREAKS_THE_STANDARD = {
+    *(HEAD, "head MR without a slice", "head MR, derived"),  # an age of two digits
+    "head CT, tilted and uneven",  # de-identified by no method
+    *("echo, still", "chest CR, small"),  # dates with dots, as ACR-NEMA wrote them
+}
+"""Studies in whose results the validators find what is wrong with the images."""
 ECG = {"ECG, two leads", "ECG, twelve leads"}
 SMALL_CT = {"abdomen CT, small", "head CT, mean of many"}
 SMALL_MR = {"abdomen MR", "breast MR"}
@@ -149,14 +156,22 @@ def pipelines() -> dict[str, AnyPipeline]:
 
 @pytest.fixture(scope="module")
 def analysed(
-    workshop: Workshop, pipelines: dict[str, AnyPipeline], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    workshop: Workshop,
+    pipelines: dict[str, AnyPipeline],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str, str], Analysed]:
     def judge(name: str, study: str) -> Analysed:
         pipeline, series = pipelines[name], workshop.series(study)
         one = next(iter(series.values()))
         inputs = {input_: series.get(input_, one) for input_ in registry.inputs_of(pipeline)}
         folder = tmp_path_factory.mktemp("made")
-        analysis = analyse(pipeline, inputs, _work(pipeline, study), folder)
+        work = _work(pipeline, study)
+        if study in BREAKS_THE_STANDARD:
+            with request.config.stash[KEPT].paused():
+                analysis = analyse(pipeline, inputs, work, folder / BROKEN)
+        else:
+            analysis = analyse(pipeline, inputs, work, folder)
         made: list[Dataset] = [dcmread(path) for path in analysis.files.values()]
         first, *others = (_headers(paths) for paths in inputs.values())
         known = {header.SOPInstanceUID for header in first}
