@@ -93,14 +93,22 @@ def added() -> tuple[AddedModel, ...]:
     Raises:
         ModelChanged: The ``model.toml`` of one is damaged.
     """
-    if _folder is None or not _folder.is_dir():
-        return ()
-    return tuple(_read(path.parent) for path in sorted(_folder.glob(f"*/{MANIFEST}")))
+    return tuple(_read(folder) for folder in _folders())
 
 
 def find(name: str) -> AddedModel | None:
-    """Return the model of this name, or None where it was not added."""
-    return next((model for model in added() if model.name == name), None)
+    """Return the model of this name, or None where it was not added.
+
+    Raises:
+        ModelChanged: Its ``model.toml`` is damaged; that of another model stands in nobody's way.
+    """
+    return next((_read(folder) for folder in _folders() if folder.name == name), None)
+
+
+def _folders() -> list[Path]:
+    if _folder is None or not _folder.is_dir():
+        return []
+    return sorted(path.parent for path in _folder.glob(f"*/{MANIFEST}"))
 
 
 def get(name: str) -> AddedModel:

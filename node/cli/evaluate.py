@@ -9,10 +9,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from node import route
-from node.cli.options import config_option
+from node.cli.options import config_option, pipeline_called
 from node.evaluate.studies import evaluate as evaluate_studies
-from pipelines import models, runtimes
+from pipelines import models
 from pipelines.evaluation.report import as_html, as_markdown, write_card
 
 if TYPE_CHECKING:
@@ -54,11 +53,7 @@ def evaluate(  # noqa: PLR0913 - one keyword per option
     Intervals are drawn over patients. What could not be looked at counts as missed, and is told.
     """
     models.use(models_folder or settings.models_folder)
-    chosen = (
-        runtimes.load(Path(name))
-        if (Path(name) / runtimes.FILE).is_file()
-        else route.pipeline(name)
-    )
+    chosen = pipeline_called(name)
     chosen.warm_up()
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:

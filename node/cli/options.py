@@ -145,3 +145,23 @@ def asked_for(one: AnyPipeline) -> str:
 
 def _or(patterns: str | tuple[str, ...]) -> str:
     return patterns if isinstance(patterns, str) else " or ".join(patterns)
+
+
+def pipeline_called(name: str) -> AnyPipeline:
+    """Return the pipeline of this name, or of the model in this folder.
+
+    Raises:
+        UsageError: The folder's ``pipeline.toml`` cannot be used.
+        ConfigError: No pipeline has this name, or it lacks a package.
+    """
+    from node import route
+    from pipelines import runtimes
+
+    if not (Path(name) / runtimes.FILE).is_file():
+        return route.pipeline(name)
+    try:
+        return runtimes.load(Path(name))
+    except runtimes.ManifestError as error:
+        raise UsageError(
+            f"{Path(name) / runtimes.FILE} cannot be used.", do="; ".join(error.problems)
+        ) from error

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import click
 from pydicom import dcmread
 
-from node import __version__, route
-from node.cli.options import asked_for, config_option, dicom_files
+from node import __version__
+from node.cli.options import asked_for, config_option, dicom_files, pipeline_called
 from node.domain import Role
 from node.encode.work import Work
 from node.errors import UsageError
 from node.pick import Inputs, fitting_inputs
 from node.profiles import DEFAULT_PROFILE, PROFILES
 from node.uids import derived_uuid
-from pipelines import models, registry, runtimes
+from pipelines import models, registry
 from pipelines.explain.explained import METHODS, PARAMETER, explained
 from sr_templates.text import as_text
 
@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913 - one keyword per option
     Of a pipeline that needs several series, each is chosen as a node would choose it.
     """
     models.use(models_folder or settings.models_folder)
-    chosen = explained(_pipeline(name), explain)
+    chosen = explained(pipeline_called(name), explain)
     found = _picked(chosen, folder)
     chosen.warm_up()
     priors = dicom_files(prior) if prior else []
@@ -83,18 +83,6 @@ def run(  # noqa: PLR0913 - one keyword per option
     for number, inputs in enumerate(found, start=1):
         where = out if len(found) == 1 else out / f"series-{number}"
         _run_inputs(chosen, inputs, where, roles, priors)
-
-
-def _pipeline(name: str) -> AnyPipeline:
-    """Return the pipeline of this name, or of the model in this folder."""
-    if not (Path(name) / runtimes.FILE).is_file():
-        return route.pipeline(name)
-    try:
-        return runtimes.load(Path(name))
-    except runtimes.ManifestError as error:
-        raise UsageError(
-            f"{Path(name) / runtimes.FILE} cannot be used.", do="; ".join(error.problems)
-        ) from error
 
 
 def _picked(chosen: AnyPipeline, folder: Path) -> list[Inputs]:

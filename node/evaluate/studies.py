@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import SegmentationStorage
 
 from node.errors import UsageError
+from node.evaluate.files import (
+    REPORTS,
+    SEGMENTATIONS,
+    headers,
+    outlined_series,
+    patient_key,
+    patient_of,
+)
 from node.evaluate.judge import Judged, judge
 from node.evaluate.measure import summarise
 from node.evaluate.truth import TABLE, read_table, read_truth
 from node.load.inputs import load_inputs, run, source_of
 from node.pick import fitting_inputs
-from node.profiles import LABEL_MAP_SEGMENTATION_STORAGE
 from pipelines.contract import CouldNotLook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pydicom import Dataset
-
     from node.evaluate.truth import Stated
     from node.pick import Inputs
     from pipelines.contract import AnyPipeline
     from pipelines.evaluation.report import Evaluation
-
-_SEGMENTATIONS = (SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE)
-_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
-"""Structured reports begin with it (PS3.4 table B.5-1)."""
-_TAGS = [
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID"),
-    "ReferencedSeriesSequence",
-]
 
 
 @dataclass(frozen=True)
@@ -147,36 +141,17 @@ def find_cases(pipeline: AnyPipeline, folder: Path) -> tuple[Case, ...]:
 
 def _studies(folder: Path) -> dict[str, _Study]:
     found: dict[str, _Study] = {}
-    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
-        header = _header(path)
-        if header is None:
-            continue
-        uid = str(header.StudyInstanceUID)
+    for path, header in headers(folder):
         place = path.relative_to(folder).parts
-        study = found.setdefault(uid, _Study(place[0] if len(place) > 1 else "", _patient(header)))
+        study = found.setdefault(
+            str(header.StudyInstanceUID),
+            _Study(place[0] if len(place) > 1 else "", patient_key(patient_of(header))),
+        )
         sop_class = str(header.SOPClassUID)
-        if sop_class in _SEGMENTATIONS:
-            referred = frozenset(
-                str(one.SeriesInstanceUID) for one in header.get("ReferencedSeriesSequence") or ()
-            )
-            study.segmentations.append((path, referred))
-        elif sop_class.startswith(_REPORTS):
+        if sop_class in SEGMENTATIONS:
+            study.segmentations.append((path, outlined_series(header)))
+        elif sop_class.startswith(REPORTS):
             study.reports.append(path)
         else:
             study.images.append(path)
     return found
-
-
-def _header(path: Path) -> Dataset | None:
-    """Return what is looked at; None for a file that is no DICOM object of a study."""
-    with suppress(InvalidDicomError):
-        header: Dataset = dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
-        if all(header.get(keyword) for keyword in _TAGS[:4]):
-            return header
-    return None
-
-
-def _patient(header: Dataset) -> str:
-    """Return a digest of the patient's id, or of the study where there is none."""
-    named = str(header.get("PatientID") or header.StudyInstanceUID)
-    return hashlib.sha256(named.encode()).hexdigest()[:12]

@@ -17,6 +17,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from node.errors import UsageError
+from node.evaluate.files import patient_key
 from node.load.images import load_images
 from node.malformed import MALFORMED
 from pipelines.contract import CouldNotLook, Images
@@ -80,11 +81,6 @@ def read_image(path: Path) -> Seen:
         grey = np.asarray(study.frames, np.float32) @ _GREY
         study = Images(grey, study.spacing_mm, study.times_s, study.attributes)
     return Seen(study)
-
-
-def patient_key(patient_id: str) -> str:
-    """Return what tells patients apart and does not name them."""
-    return hashlib.sha256(f"patient {patient_id}".encode()).hexdigest()[:16]
 
 
 def _patient(path: Path, parts: tuple[str, ...]) -> str | None:

@@ -9,14 +9,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import SegmentationStorage
 
 from node.errors import UsageError
+from node.evaluate.files import (
+    REPORTS,
+    SEGMENTATIONS,
+    headers,
+    outlined_series,
+    patient_key,
+    patient_of,
+)
 from node.evaluate.truth import TABLE, read_table, read_truth
 from node.load.kinds import is_judged_alone, is_waveform
 from node.load.source import load
-from node.train.classes import patient_key
 from pipelines.contract import CouldNotLook
 from pipelines.training.data import Example, Outline, Seen
 from sr_templates.tree import code_of
@@ -29,14 +34,6 @@ if TYPE_CHECKING:
 
     from node.evaluate.truth import Stated
     from pipelines.contract import Code
-
-_SEGMENTATIONS = (str(SegmentationStorage), "1.2.840.10008.5.1.4.1.1.66.7")
-"""Segmentation, Label Map Segmentation (PS3.4 table B.5-1)."""
-_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
-_TAGS = (
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"),
-    *("ReferencedSeriesSequence", "Rows"),
-)
 
 
 @dataclass
@@ -61,22 +58,21 @@ def study_examples(folder: Path, *, recordings: bool) -> list[Example]:
     Raises:
         UsageError: Nothing is known of any.
     """
-    headers = _headers(folder)
+    objects = tuple(headers(folder))
     series: dict[str, _Files] = {}
     reports: defaultdict[str, list[Path]] = defaultdict(list)
-    for path, header in headers:
+    for path, header in objects:
         kind = str(header.SOPClassUID)
-        if kind.startswith(_REPORTS):
+        if kind.startswith(REPORTS):
             reports[str(header.StudyInstanceUID)].append(path)
         elif _is_input(header, recordings=recordings):
             alone = is_judged_alone(kind)
             uid = str(header.SOPInstanceUID if alone else header.SeriesInstanceUID)
             series.setdefault(uid, _Files(header)).paths.append(path)
-    for path, header in headers:
-        if str(header.SOPClassUID) in _SEGMENTATIONS:
-            for reference in header.get("ReferencedSeriesSequence", []):
-                if reference.SeriesInstanceUID in series:
-                    series[reference.SeriesInstanceUID].segmentations.append(path)
+    for path, header in objects:
+        if str(header.SOPClassUID) in SEGMENTATIONS:
+            for uid in outlined_series(header) & series.keys():
+                series[uid].segmentations.append(path)
     table = read_table(folder)
     found = [
         example
@@ -101,20 +97,7 @@ def _is_input(header: Dataset, *, recordings: bool) -> bool:
     kind = str(header.SOPClassUID)
     if recordings:
         return is_waveform(kind)
-    return "Rows" in header and kind not in _SEGMENTATIONS
-
-
-def _headers(folder: Path) -> list[tuple[Path, Dataset]]:
-    found: list[tuple[Path, Dataset]] = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            try:
-                header = dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
-            except InvalidDicomError:
-                continue
-            if "SOPClassUID" in header and "StudyInstanceUID" in header:
-                found.append((path, header))
-    return found
+    return "Rows" in header and kind not in SEGMENTATIONS
 
 
 def _lines(
@@ -131,7 +114,7 @@ def _example(files: _Files, reports: Sequence[Path], lines: Sequence[Stated]) ->
         return None
     named = {line.patient for line in lines if line.patient}
     header = files.header
-    patient = named.pop() if named else str(header.get("PatientID") or header.StudyInstanceUID)
+    patient = named.pop() if named else patient_of(header)
     everything = [*files.paths, *files.segmentations, *reports]
     each = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in everything)
     labels = {line.concept: line.value for line in lines if isinstance(line.value, bool)}

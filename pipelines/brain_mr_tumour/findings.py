@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipelines import codes as shared
 from pipelines.brain_mr_tumour import codes
 from pipelines.contract import Code, Finding, Measurement, Presence, Segment, Volume
+from pipelines.midline import side_of
 from pipelines.shape import measure, volume_ml
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from pipelines.outline import Mask
 
-ONE_SIDED = 0.95
-"""Part of a tumour on one side of the midline from which that is its side."""
 LOW_AGREEMENT = 0.7
 """Mean Dice overlap of the planes below which the reader is told."""
 
@@ -69,12 +68,7 @@ def place(whole: Mask, left_mm: npt.NDArray[np.float32] | None) -> Place:
         whole: With a voxel at least.
         left_mm: How far each voxel is left of the midline; None: that is not known.
     """
-    if left_mm is None:
-        return Place(None, None)
-    share = float((left_mm[whole] > 0).mean())
-    if share >= ONE_SIDED:
-        return Place(shared.LEFT, share)
-    return Place(shared.RIGHT if share <= 1.0 - ONE_SIDED else None, share)
+    return Place(*side_of(whole, left_mm))
 
 
 def tumour(volume: Volume, whole: Mask, core: Mask, where: Place, agreement: float) -> Finding:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from pipelines import models
-from pipelines.brain_mr_tumour import codes, coregistration, findings, midline, sequences
+from pipelines import midline, models
+from pipelines.brain_mr_tumour import codes, coregistration, findings, sequences
 from pipelines.brain_mr_volumetry import suitability
 from pipelines.brain_mr_volumetry.weights import read_weights
 from pipelines.codes import MORPHOLOGICALLY_ABNORMAL

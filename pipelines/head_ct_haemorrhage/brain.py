@@ -1,4 +1,4 @@
-"""The space inside the skull, by MindGrab, and on which side of its midline something lies."""
+"""The space inside the skull, by MindGrab."""
 
 from __future__ import annotations
 

@@ -10,18 +10,16 @@ import numpy.typing as npt
 from pipelines import codes as shared
 from pipelines.contract import Code, Finding, Measurement, Presence, Segment
 from pipelines.head_ct_haemorrhage import codes, lesions
+from pipelines.midline import side_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipelines.contract import Grid
     from pipelines.head_ct_haemorrhage.lesions import Lesions
-    from pipelines.outline import Mask
 
 LEAST_ML = 0.5
 """Own limit: less than this of one kind is told as undecided. Nobody has measured it."""
-ONE_SIDED = 0.95
-"""Part of a lesion on one side of the midline from which that is its side."""
 
 
 class Kind(NamedTuple):
@@ -102,18 +100,6 @@ def _finding(
         segment=kind.name,
         measurements=tuple(measurements),
     )
-
-
-def side_of(
-    mask: Mask, left_mm: npt.NDArray[np.float32] | None
-) -> tuple[Code | None, float | None]:
-    """Return the side of something with a voxel, and which part of it is left of the midline."""
-    if left_mm is None:
-        return None, None
-    share = float((left_mm[mask] > 0).mean())
-    if share >= ONE_SIDED:
-        return shared.LEFT, share
-    return (shared.RIGHT if share <= 1.0 - ONE_SIDED else None), share
 
 
 def together(each: Sequence[Finding], found: Lesions, grid: Grid) -> Finding:

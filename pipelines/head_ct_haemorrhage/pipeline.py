@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pipelines import models
-from pipelines.brain_mr_tumour.midline import left_distance_mm
 from pipelines.codes import ANATOMICAL_STRUCTURE, VOLUME
 from pipelines.contract import (
     CouldNotLook,
@@ -26,6 +25,7 @@ from pipelines.contract import (
 )
 from pipelines.geometry import RAS, reorder_towards
 from pipelines.head_ct_haemorrhage import codes, findings, suitability
+from pipelines.midline import left_distance_mm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from pipelines.lung_nodule_ct.report import result
 from pipelines.lungs import suitability
 from pipelines.lungs.morphology import pieces
 from pipelines.lungs.segmentation import Lungs, find_lungs
-from pipelines.runtimes import SiteNetwork, network_for
+from pipelines.site_reading import SiteReading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,21 +21,14 @@ if TYPE_CHECKING:
 
     from pipelines.contract import Volume
     from pipelines.lungs.morphology import Mask
+    from pipelines.runtimes import SiteNetwork
 
-QUESTION = "lung-nodule-ct"
 THICKEST_MM = 4.0
 """Own limit: the detector of our own learned on slices of 3.75 mm, and a nodule of 4 mm is lost
 between thicker ones."""
-_NO_MODEL = Model(
-    name="none",
-    version="0",
-    maker="none",
-    weights_sha256="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-    trained_on="No model of lung nodules was added to this node",
-)
 
 
-class LungNoduleCt:
+class LungNoduleCt(SiteReading):
     """Nodules as a network finds them that the site added for this question."""
 
     name: ClassVar[str] = "lung-nodule-ct"
@@ -46,24 +38,9 @@ class LungNoduleCt:
     report: ClassVar[str] = "measurement_report"
     deadline_s: ClassVar[float] = 600.0
 
-    @cached_property
-    def _network(self) -> SiteNetwork | None:
-        return network_for(QUESTION)
-
-    @property
-    def model(self) -> Model:
-        """The site's."""
-        return _NO_MODEL if self._network is None else self._network.model
-
-    @property
-    def parameters(self) -> Mapping[str, str]:
-        """As the site's model states them."""
-        return {} if self._network is None else self._network.parameters
-
-    def warm_up(self) -> None:
-        """Load the site's network, if there is one, verified by digest."""
-        if self._network is not None:
-            self._network.warm_up()
+    missing: ClassVar[str] = (
+        "No model of lung nodules has been added to this node, so nobody looked for them."
+    )
 
     def run(self, study: Study, /) -> Result:
         """Find nodules, outline and measure them on the series' own grid.
@@ -73,11 +50,7 @@ class LungNoduleCt:
                 enough.
         """
         suitability.require_chest_ct(study)
-        network = self._network
-        if network is None:
-            raise CouldNotLook(
-                "No model of lung nodules has been added to this node, so nobody looked for them."
-            )
+        network = self.network()
         volume, lungs, notes = _looked_at(study)
         if network.manifest.task == "segmentation":
             nodules = list(_segmented(network, volume))

@@ -24,9 +24,9 @@ from node.load.source import load
 from node.models.add import from_catalogue
 from pipelines import catalogue, models
 from pipelines.brain_mr_volumetry.pipeline import BrainMrVolumetry
+from pipelines.evaluation.report import write_card
 
 CARD = Path(__file__).parents[2] / "pipelines" / "brain_mr_volumetry" / "card.md"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 SETS = ((), ("meshnet-tissues",), ("meshnet-tissues", "meshnet-structures"), ("hippodeep",))
 
 Measured = tuple[dict[str, float], dict[str, np.ndarray], float, float]
@@ -96,10 +96,7 @@ def main() -> None:
     block = report(given.data, given.weights)
     print(block)
     if given.write:
-        card = CARD.read_text("utf-8")
-        before, _, rest = card.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        CARD.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", "utf-8")
+        write_card(CARD, block)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from pipelines.denoise.simulation import rician
 from pipelines.denoise.train import pairs_to_tune
 from pipelines.denoise.weights import load_network
 from pipelines.evaluation.estimate import mean_by_patient
+from pipelines.evaluation.report import write_card
 from pipelines.mr_denoise import training as mr
 from tests.clinical.patients import HELD_OUT, LEARNED, lay_out
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     Filter = Callable[[Pair], npt.NDArray[np.float32]]
 
+PIPELINES = Path(__file__).parents[2] / "pipelines"
 MOST_SLICES = 8
 """Of each scan, evenly spread."""
 CT_CONDITIONS = [(photons, kernel) for photons in (3e4, 1e5, 3e5) for kernel in ("ramp", "hann")]
@@ -246,17 +248,10 @@ def main() -> None:
         "",
         *discs(modality, methods),
     ]
-    print(*lines, sep="\n")
+    text = "\n".join(lines)
+    print(text)
     if asked.write:
-        write_card(Path(f"pipelines/{modality}_denoise/card.md"), lines)
-
-
-def write_card(path: Path, lines: Sequence[str]) -> None:
-    """Put the lines where the card has its measured figures."""
-    before, _, rest = path.read_text().partition("<!-- measured -->\n")
-    _, _, after = rest.partition("<!-- /measured -->")
-    block = "\n".join(lines)
-    path.write_text(f"{before}<!-- measured -->\n{block}\n<!-- /measured -->{after}")
+        write_card(PIPELINES / f"{modality}_denoise" / "card.md", text)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from node.load.source import load
 from pipelines.contract import CouldNotLook, Presence, Result
 from pipelines.ecg_atrial_fibrillation import codes
 from pipelines.ecg_atrial_fibrillation.pipeline import EcgAtrialFibrillation
+from pipelines.evaluation.estimate import wilson
 from tests.peers import ecg
 
 if TYPE_CHECKING:
@@ -183,14 +184,6 @@ def recording_outcomes(reader: Reader, annotated: Annotated) -> Iterator[Outcome
         )
         if strip.truth is not None:
             yield Outcome(annotated.patient, strip.truth, covered >= STRIP_S / 2)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson 1927, J Am Stat Assoc 22:209-212)."""
-    z = 1.959964
-    centre = (successes + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * (successes * (n - successes) / n + z * z / 4) ** 0.5
-    return centre - half, centre + half
 
 
 def by_patient(

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from node.load.source import load
 from pipelines.codes import ATTENUATION_COEFFICIENT, VOLUME
+from pipelines.evaluation.report import write_card
 from pipelines.lung_ct_quantification import pipeline
 from pipelines.lung_ct_quantification.codes import LAA_950, TOTAL_VOLUME, TRACHEA_AIR
 from pipelines.lung_ct_quantification.pipeline import LungCtQuantification
-from tests.clinical.evaluate_nodules import write
 from tests.peers.body_phantom import Pose, axial_grid
 from tests.peers.lung_phantom import TOUCHING, Chest, chest_phantom, true_lungs
 
@@ -99,7 +99,7 @@ def main() -> None:
     text = "\n".join((*head, *phantom_rows(), "", *real))
     print(text)
     if arguments.card:
-        write(CARD, text)
+        write_card(CARD, text)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.evaluation.estimate import wilson
+from pipelines.evaluation.report import write_card
 from pipelines.lung_nodule_ct import pipeline
 from pipelines.lung_nodule_ct.network import probabilities, read_judge
 from pipelines.lung_nodule_ct.training import simulate
-from tests.clinical.evaluate_ecg import wilson
 from tests.clinical.train_nodules import NODULES, chest, one_lung
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 RATES = (1, 2, 4, 8)
 """False positives per lung at which sensitivity is given."""
 CARD = Path(pipeline.__file__).with_name("card.md")
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,6 @@ def _share(nodules: list[Simulated], threshold: float) -> str:
     return f"{hits}/{len(nodules)} = {hits / len(nodules):.2f} | {low:.2f} to {high:.2f}"
 
 
-def write(card: Path, text: str) -> None:
-    """Put the text between the marks of a card."""
-    content = card.read_text("utf-8")
-    before, rest = content.split(BEGIN)
-    _, after = rest.split(END)
-    card.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True, help="folder of the chest CT")
@@ -110,7 +102,7 @@ def main() -> None:
     text = "\n".join(report(*run(arguments.data, arguments.scenes), arguments.scenes))
     print(text)
     if arguments.card:
-        write(CARD, text)
+        write_card(CARD, text)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from pipelines.brain_mr_tumour import codes, coregistration, pipeline
 from pipelines.brain_mr_tumour.findings import PARTS
 from pipelines.codes import MAXIMUM_3D_DIAMETER, VOLUME
 from pipelines.contract import Volume
+from pipelines.evaluation.report import write_card
 from pipelines.geometry import reorder_towards
 from tests.peers.tumour_study import Sequence, read_glioma, tumour_study
 
@@ -55,7 +56,6 @@ CONTRAST = (
     "How much brighter each part is than the brain outside of the tumour, in standard deviations "
     "of that:"
 )
-BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->"
 AXIAL: Planes = dict.fromkeys(("t1c", "t1", "t2", "flair"), "axial")
 REPLANED: Planes = {"t1c": "coronal", "t1": "sagittal", "t2": "coronal", "flair": "sagittal"}
 MOTIONS = {
@@ -308,10 +308,7 @@ def main() -> None:
         figures, first = report(read_glioma(asked.data / "glioma_tcga_fg6692"))
     print(figures)
     if asked.card is not None:
-        card = asked.card.read_text("utf-8")
-        before, rest = card.split(BEGIN)
-        _, after = rest.split(END)
-        asked.card.write_text(f"{before}{BEGIN}{figures}\n{END}{after}", "utf-8")
+        write_card(asked.card, figures)
     if asked.picture is not None:
         draw(first, asked.picture)
 

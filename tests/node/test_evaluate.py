@@ -163,7 +163,7 @@ def test_nothing_known_is_said_so(tmp_path):
 
 
 def test_the_verb_leaves_a_page_and_the_block_of_a_card(known, tmp_path, monkeypatch):
-    monkeypatch.setattr("node.cli.evaluate.route.pipeline", lambda _: Threshold())
+    monkeypatch.setattr("node.route.pipeline", lambda _: Threshold())
     card = tmp_path / "card.md"
     card.write_text("# Threshold\n<!-- measured -->\n<!-- /measured -->\n")
     arguments = ["threshold-ct", "--data", str(known), "--out", str(tmp_path / "out")]

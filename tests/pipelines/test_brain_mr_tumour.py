@@ -17,11 +17,11 @@ from scipy.spatial.transform import Rotation
 from pipelines import models
 from pipelines.brain_mr_tumour import codes, coregistration, findings, pipeline
 from pipelines.brain_mr_tumour.cascade import PLANES, Cascade, Tumour
-from pipelines.brain_mr_tumour.midline import left_distance_mm
 from pipelines.brain_mr_tumour.pipeline import BrainMrTumour
 from pipelines.codes import LEFT, RIGHT, VOLUME
 from pipelines.contract import CouldNotLook, Grid, Presence, Segment, StudyPipeline, Volume
 from pipelines.geometry import RAS, Reorder, reorder_towards
+from pipelines.midline import left_distance_mm
 from tests.peers.head_phantom import head_phantom
 from tests.peers.tumour_study import ATTRIBUTES
 

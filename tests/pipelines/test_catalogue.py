@@ -95,3 +95,18 @@ def test_a_model_with_a_page_of_toml_is_a_pipeline_until_it_is_changed(tmp_path:
     manifest.write_text(manifest.read_text().replace("Dense spots", "Tumours"))
     with pytest.raises(models.ModelChanged):
         registry.get(site_model.NAME)
+
+
+def test_a_damaged_model_stands_in_no_other_models_way(tmp_path):
+    for name in ("good", "damaged"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / models.MANIFEST).write_text("[files]\n")
+    (tmp_path / "damaged" / models.MANIFEST).write_text("half a li")
+    models.use(tmp_path)
+    try:
+        assert models.get("good").name == "good"
+        with pytest.raises(models.ModelChanged, match="damaged"):
+            models.find("damaged")
+        assert models.find("missing") is None
+    finally:
+        models.use(None)

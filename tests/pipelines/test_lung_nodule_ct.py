@@ -176,7 +176,7 @@ def chest():
     return chest_phantom(CHEST, Chest(bullae=(), nodules=BALLS), SliceThickness="1.5")
 
 
-def test_boxes_of_a_sites_model_become_outlined_nodules_on_their_side(chest):
+def test_boxes_of_a_sites_model_become_outlined_nodules_on_their_side(chest, monkeypatch):
     to_voxel = np.linalg.inv(chest.grid.affine)
     boxes = []
     for (centre, diameter, _), probability in zip(BALLS, (0.7, 0.9), strict=True):
@@ -184,7 +184,7 @@ def test_boxes_of_a_sites_model_become_outlined_nodules_on_their_side(chest):
         low, high = middle - diameter / 4.0, middle + diameter / 4.0
         boxes.append(Box(cast("Any", None), probability, tuple(low), tuple(high)))
     pipeline = LungNoduleCt()
-    pipeline.__dict__["_network"] = Detector(tuple(boxes))
+    monkeypatch.setattr(pipeline, "_current", lambda: Detector(tuple(boxes)))
     found = pipeline.run(chest)
     # Voxels of 2 mm, measured between their outer edges.
     assert [one.confidence for one in found.findings] == [0.9, 0.7]

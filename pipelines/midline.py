@@ -1,4 +1,4 @@
-"""On which side of the brain a lesion is, by the plane in which the brain mirrors itself.
+"""On which side of the head a lesion is, by the plane in which the brain mirrors itself.
 
 A head lies askew in most scanners, so that the middle of the images is not the middle of the
 head. The brain is laid over its own mirror image; what that leaves in place is the midline.
@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pipelines.codes import LEFT, RIGHT
 from pipelines.contract import Volume
 from pipelines.registration import align
 
 if TYPE_CHECKING:
-    from pipelines.contract import Grid
+    from pipelines.contract import Code, Grid
+    from pipelines.outline import Mask
 
+ONE_SIDED = 0.95
+"""Part of a lesion on one side of the midline from which that is its side."""
 LEAST_SYMMETRY = 0.7
 """Correlation of a brain with its mirror image below which no side is named; see the card."""
 
@@ -54,3 +58,23 @@ def left_distance_mm(brain: npt.NDArray[np.float32], grid: Grid) -> npt.NDArray[
     )
     left: npt.NDArray[np.float32] = (distance + weights[3]).astype(np.float32)
     return left
+
+
+def side_of(
+    mask: Mask, left_mm: npt.NDArray[np.float32] | None
+) -> tuple[Code | None, float | None]:
+    """Return the side of a lesion, and which part of it is left of the midline.
+
+    Args:
+        mask: With a voxel at least.
+        left_mm: As ``left_distance_mm`` returns it; None: neither is known.
+
+    Returns:
+        No side where it lies on both.
+    """
+    if left_mm is None:
+        return None, None
+    share = float((left_mm[mask] > 0).mean())
+    if share >= ONE_SIDED:
+        return LEFT, share
+    return (RIGHT if share <= 1.0 - ONE_SIDED else None), share
