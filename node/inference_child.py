@@ -10,11 +10,13 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,8 @@ from pipelines import models, registry
 from pipelines.explain.explained import explained
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydicom import Dataset
 
     from pipelines.contract import AnyPipeline
@@ -72,18 +76,39 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         rejected=tuple(map(_header, request["rejected"])),
     )
     priors = request.get("priors")
-    analysis = analyse(
-        pipeline,
-        {name: [Path(path) for path in paths] for name, paths in request["inputs"].items()},
-        work,
-        Path(request["folder"]),
-        None if priors is None else Earlier.from_json(priors),
-    )
+    with _scratch(Path(request["scratch"])):
+        analysis = analyse(
+            pipeline,
+            {name: [Path(path) for path in paths] for name, paths in request["inputs"].items()},
+            work,
+            Path(request["folder"]),
+            None if priors is None else Earlier.from_json(priors),
+        )
     return {
         "outcome": analysis.outcome.value,
         "files": {role: str(path) for role, path in analysis.files.items()},
         "seconds": analysis.seconds,
     }
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[None]:
+    """Have what a model, or a program that it starts, writes for itself lie in ``folder``.
+
+    It may be images of the patient. If this process is killed, the worker removes them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    usual = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        if usual is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = usual
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _where(error: BaseException) -> str:

@@ -163,7 +163,8 @@ class Worker:
         except OSError as error:
             self._give_back(lease, disk_failed(error))
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            for left in (folder, _scratch_beside(folder)):
+                shutil.rmtree(left, ignore_errors=True)
         return True
 
     def _do(self, lease: Lease, folder: Path) -> Outcome:
@@ -200,6 +201,7 @@ class Worker:
                     "roles": sorted(profiles.to_make(send_to.values())),
                     "analysed_at": lease.first_started_at,
                     "folder": str(folder),
+                    "scratch": str(_scratch_beside(folder)),
                     "priors": None if earlier is None else earlier.to_json(),
                 },
                 deadline_s=lease.job.deadline_s + deadline_s(earlier),
@@ -297,3 +299,8 @@ class Worker:
             self._touched_at = now
             with self._ledger.write() as db:
                 workers.touch_worker(db, self._name, job_id)
+
+
+def _scratch_beside(folder: Path) -> Path:
+    """Return where a model may write for itself: ``_sweep`` knows it by the same lease token."""
+    return folder.with_name(f"scratch-{folder.name.rpartition('-')[2]}")

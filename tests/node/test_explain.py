@@ -134,6 +134,7 @@ def test_the_inference_process_explains_what_a_job_asks_for_and_the_gate_lets_it
                 "roles": ["map", "seg", "sr"],
                 "analysed_at": 1_700_000_000.0,
                 "folder": str(tmp_path / str(explain)),
+                "scratch": str(tmp_path / "scratch"),
             }
         )
         for explain in ("occlusion", None)

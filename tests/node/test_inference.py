@@ -31,6 +31,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -99,6 +100,15 @@ class Starts(Harmless):
         time.sleep(600)
 
 
+class Scribbles(Harmless):
+    """Leaves images in a temporary file, as a program of a site might, then crashes."""
+
+    def run(self, ct):
+        tempfile.NamedTemporaryFile(prefix="images", delete=False).write(ct.voxels.tobytes())
+        subprocess.run([sys.executable, "-c", "import tempfile; tempfile.mkstemp('', 'images')"])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Closes(Harmless):
     """Closes what it should not know of, then hangs."""
 
@@ -121,6 +131,7 @@ NAMES = {
     "prints": "Prints",
     "starts": "Starts",
     "closes": "Closes",
+    "scribbles": "Scribbles",
     "is-cold": "IsCold",
 }
 
@@ -175,6 +186,7 @@ class Model:
             "roles": ["seg", "sr"],
             "analysed_at": 1_700_000_000.0,
             "folder": str(self._folder / "out"),
+            "scratch": str(self._folder / "scratch"),
         }
         return self.inference.ask(request, deadline_s=deadline_s, tick=tick)
 
@@ -199,6 +211,15 @@ class Model:
 @pytest.fixture
 def model(inference: InferenceProcess, paths: list[str], tmp_path: Path) -> Model:
     return Model(inference, paths, tmp_path)
+
+
+def test_what_a_model_writes_for_itself_lies_where_the_worker_removes_it(
+    model: Model, tmp_path: Path
+) -> None:
+    assert "was killed by signal 9" in model.fails("scribbles")
+    assert len(list((tmp_path / "scratch").glob("*images*"))) == 2
+    model.run("harmless")
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_models_stay_warm_from_job_to_job(model: Model) -> None:
@@ -310,7 +331,7 @@ inference.ask({"warm": ["harmless"]}, deadline_s=60.0, tick=lambda: None)
 print(inference._child.process.pid, flush=True)
 request = dict(job_id="0", pipeline="starts", inputs={"": sys.argv[1:]}, superseded=[],
                rejected=[], roles=["seg", "sr"], analysed_at=0.0,
-               folder=os.environ["HELPER"] + ".out")
+               folder=os.environ["HELPER"] + ".out", scratch=os.environ["HELPER"] + ".scratch")
 inference.ask(request, deadline_s=600.0, tick=lambda: None)
 """
 
