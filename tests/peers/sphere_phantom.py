@@ -40,6 +40,8 @@ _CLASSES = {
     "enhanced-ct": EnhancedCTImageStorage,
     "enhanced-mr": EnhancedMRImageStorage,
 }
+_SEQUENCE = {"mr": {"ScanningSequence": "GR", "SequenceVariant": "SP"}}
+"""What every scanner says of its MR images (PS3.3 C.8.3.1)."""
 _EXPOSURE = {
     "enhanced-ct": {
         "IrradiationEventIdentificationSequence": item(
@@ -212,6 +214,7 @@ def write_scan(scan: Scan, folder: Path) -> list[Path]:
             **orientation,
             **measures,
             **rescale,
+            **_SEQUENCE.get(scan.kind, {}),
         )
         for number, (plane, position) in enumerate(zip(pixels, positions, strict=True), start=1)
     ]

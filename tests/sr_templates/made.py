@@ -144,6 +144,7 @@ def multiframe() -> Source:
         del header[keyword]
     header.SOPClassUID = EnhancedMRImageStorage
     header.SOPInstanceUID = derived_uid("test", "enhanced")
+    header.ApplicableSafetyStandardAgency = "IEC"
     header.NumberOfFrames = SHAPE[0]
     measures, orientation, shared = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = list(SPACING_MM[1:])
