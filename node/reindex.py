@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pynetdicom.dsutils import split_dataset
 
 from node.dimse import gate
-from node.dimse.receive import index
+from node.dimse.receive import Sender, index, received
 from node.errors import RejectedInstance
 from node.log import get_logger, short
 from node.malformed import MALFORMED
@@ -85,16 +85,15 @@ def reindex(settings: Settings, ledger: Ledger) -> Reindexed:
             damaged += 1
             _tell_damaged(ledger, path, error)
             continue
-        receipt = index(
-            ledger,
+        row = received(
             file.identity,
             transfer_syntax_uid=file.transfer_syntax_uid,
             digest=file.digest,
             path=path,
             size_bytes=file.size_bytes,
-            calling_ae=file.calling_ae,
-            association_id="",
+            sender=Sender(file.calling_ae, association_id=""),
         )
+        (receipt,) = index(ledger, [row])
         indexed += 1
         log.warning("spool_file_indexed", path=path, receipt=receipt.value)
     log.info("reindexed", swept=swept, indexed=indexed, damaged=damaged, missing=missing)

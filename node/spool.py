@@ -12,13 +12,12 @@ import fcntl
 import filecmp
 import hashlib
 import os
-import shutil
 import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -64,7 +63,7 @@ class Part:
         """SHA-256 of the data set so far (hex)."""
         return self._sha256.hexdigest()
 
-    def write(self, data_set: bytes) -> None:
+    def write(self, data_set: bytes | memoryview) -> None:
         """Append bytes of the data set; never raises, see ``failure``."""
         if self.failure is not None:
             return
@@ -75,6 +74,16 @@ class Part:
             return
         self._sha256.update(data_set)
         self.size_bytes += len(data_set)
+
+    def sync(self) -> None:
+        """Make the content durable; what ``Spool.keep`` does next makes the name so.
+
+        Raises:
+            OSError: The disk did not take it, now or before.
+        """
+        if self.failure is not None:
+            raise self.failure
+        os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close the file and give up its lock. May be called again."""
@@ -88,7 +97,7 @@ class Part:
         with suppress(OSError):  # gone, or the disk is; then a later sweep finds it
             self.path.unlink()
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes | memoryview) -> None:
         left = memoryview(content)
         while left:
             left = left[os.write(self._descriptor, left) :]
@@ -109,15 +118,18 @@ class Spool:
         """Return a path that nobody uses, on the file system of the kept files."""
         return self._parts / f"{uuid.uuid4().hex}.part"
 
-    def keep(self, part: Path, digest: str) -> str:
-        """Make ``part`` durable under its digest; from then on it may be acknowledged.
+    def prepare(self) -> None:
+        """Make every folder, durably, so that receiving makes none.
 
-        A file that is there already stays if it is the same, byte for byte. If it is not, another
-        sender's name is in its header, or the disk has damaged it: then the new one replaces it.
+        Raises:
+            OSError: The disk does not take them.
+        """
+        for name in ("tmp", *(f"{number:02x}" for number in range(256))):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        fsync_directory(self.folder)
 
-        Args:
-            part: A complete file from ``new_part``.
-            digest: SHA-256 of its data set (hex).
+    def keep(self, part: Part) -> str:
+        """Keep one part. See ``keep_all``.
 
         Returns:
             The path relative to the spool.
@@ -125,18 +137,49 @@ class Spool:
         Raises:
             OSError: The disk did not take it.
         """
-        relative = f"{digest[:2]}/{digest}.dcm"
-        target = self.folder / relative
-        if _are_same(part, target):
-            part.unlink()
-        else:
-            _fsync_file(part)
-            target.parent.mkdir(exist_ok=True)
-            part.replace(target)
+        (kept,) = self.keep_all([part])
+        if isinstance(kept, OSError):
+            raise kept
+        return kept
+
+    def keep_all(self, parts: Sequence[Part]) -> list[str | OSError]:
+        """Give parts that are whole and synced their durable names: the digests.
+
+        From then on they may be acknowledged. A file that is there already stays if it is the
+        same, byte for byte. If it is not, another sender's name is in its header, or the disk has
+        damaged it: then the new one replaces it.
+
+        Returns:
+            Of each part, the path relative to the spool, or why the disk did not take it.
+        """
+        kept: list[str | OSError] = [self._renamed(part) for part in parts]
         # Also where it was there: who renamed it may have died before this line.
-        fsync_directory(target.parent)
-        fsync_directory(self.folder)
+        failed: dict[str, OSError] = {}
+        for folder in {path[:2] for path in kept if isinstance(path, str)}:
+            try:
+                fsync_directory(self.folder / folder)
+            except OSError as error:
+                failed[folder] = error
+        return [failed.get(path[:2], path) if isinstance(path, str) else path for path in kept]
+
+    def _renamed(self, part: Part) -> str | OSError:
+        relative = f"{part.digest[:2]}/{part.digest}.dcm"
+        target = self.folder / relative
+        try:
+            if _are_same(part.path, target):
+                part.path.unlink()
+            else:
+                self._replace(part.path, target)
+        except OSError as error:
+            return error
         return relative
+
+    def _replace(self, part: Path, target: Path) -> None:
+        try:
+            part.replace(target)
+        except FileNotFoundError:  # the folder, unless the part itself is gone
+            self.prepare()
+            part.replace(target)
 
     def absolute(self, relative: str) -> Path:
         """Return where a kept file lies."""
@@ -157,9 +200,13 @@ class Spool:
             return 0
 
     def has_room(self, minimum_free_bytes: int) -> bool:
-        """Whether at least so much of the disk is free."""
-        self._parts.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self.folder).free >= minimum_free_bytes
+        """Whether at least so much of the disk is free.
+
+        Raises:
+            OSError: It cannot be asked.
+        """
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize >= minimum_free_bytes
 
     @contextmanager
     def scratch(self) -> Iterator[Part]:
@@ -198,11 +245,3 @@ def _are_same(part: Path, target: Path) -> bool:
         return filecmp.cmp(part, target, shallow=False)
     except OSError:  # there is no target, or it cannot be read
         return False
-
-
-def _fsync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

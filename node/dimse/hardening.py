@@ -1,15 +1,16 @@
 """What pynetdicom 3.0.4 leaves open on the acceptor's side, closed. By subclass, nothing patched.
 
 * It has no effective read time-out: a peer that sends three bytes and stops, or drips, holds its
-  association for ever. Here a PDU that has begun must be complete in time.
+  place for ever. Here a PDU that has begun must be complete in time.
 * It believes the length that a PDU states: 4 GiB are buffered before any check. Here a PDU longer
-  than its type allows, or than was negotiated, ends the association.
+  than its type allows ends the association.
 * A connection that ends before it asked for an association keeps its place until a time-out. Here
   it gives it up at once.
 * Five connections may wait to be accepted, and everyone gets a thread. Here it is 128, and an
   address that nobody may call from gets none.
 
-The subclasses rely on internals, hence the check of the version.
+This is the time before an association is established; then ``acceptor`` reads. The subclasses
+rely on internals, hence the check of the version.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ import pynetdicom
 from pynetdicom import evt
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from node.dimse.acceptor import PDU_S, AcceptedAssociation
 from node.dimse.admission import is_within
+from node.dimse.pdata import PDU_HEADER_BYTES
 from node.errors import ConfigError
 from node.log import get_logger
 
@@ -34,8 +37,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
     from pynetdicom import AE
-    from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
+
+    from node.dimse.receive import Receiver
 
 if pynetdicom.__version__ != "3.0.4":
     raise ConfigError(
@@ -45,14 +49,9 @@ if pynetdicom.__version__ != "3.0.4":
 
 log = get_logger(__name__)
 
-PDU_HEADER_BYTES = 6
-PDU_S = 30.0
-"""Seconds in which a PDU that has begun must be complete."""
-
 ASSOCIATE_BYTES = 131_072
-P_DATA_TF = 4
 MAXIMUM_PDU_BYTES = {1: ASSOCIATE_BYTES, 2: ASSOCIATE_BYTES, 3: 4, 5: 4, 6: 4, 7: 4}
-"""By PDU type (PS3.8 section 9.3); of P-DATA-TF it is what was negotiated."""
+"""By PDU type (PS3.8 section 9.3). P-DATA-TF has no place here."""
 
 ABORT_INVALID_PARAMETER = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x06"
 """A-ABORT by the service provider, reason 6: invalid PDU parameter value (PS3.8 table 9-26)."""
@@ -72,7 +71,8 @@ class DeadlineSocket(AssociationSocket):
         connection = self.socket
         if connection is None:
             return bytearray()
-        if nr_bytes != PDU_HEADER_BYTES and nr_bytes > self._allowed_bytes():
+        allowed_bytes = MAXIMUM_PDU_BYTES.get(self._pdu_type, 0)
+        if nr_bytes != PDU_HEADER_BYTES and nr_bytes > allowed_bytes:
             self.send(ABORT_INVALID_PARAMETER)
             raise OSError(f"A PDU of {nr_bytes} bytes is too long")
         allowed_s = min(PDU_S, self.assoc.network_timeout or PDU_S)
@@ -91,11 +91,6 @@ class DeadlineSocket(AssociationSocket):
             self._pdu_type = received[0]
         return received
 
-    def _allowed_bytes(self) -> int:
-        if self._pdu_type == P_DATA_TF:
-            return (self.assoc.acceptor.maximum_length or 0) + PDU_HEADER_BYTES
-        return MAXIMUM_PDU_BYTES.get(self._pdu_type, 0)
-
 
 def on_connection_closed(event: evt.Event) -> None:
     """Wake the association if it still waits for its A-ASSOCIATE-RQ (EVT_CONN_CLOSE)."""
@@ -111,11 +106,10 @@ class Acceptor(RequestHandler):
 
     def handle(self) -> None:
         """Accept and serve the association; return when it has ended, in whatever way."""
-        association = self._create_association()
+        association: Any = self._create_association()
         association.bind(evt.EVT_CONN_CLOSE, on_connection_closed)
-        transport: Any = association.dul.socket
-        transport.__class__ = DeadlineSocket
-        self.server.prepare(association)
+        association.dul.socket.__class__ = DeadlineSocket
+        AcceptedAssociation.adopt(association, self.server.receiver)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
         association.join()
@@ -132,7 +126,7 @@ class Server(ThreadedAssociationServer):
         handlers: Of pynetdicom's events.
         networks: Where connections may come from; empty: anywhere.
         share_port: Whether other processes listen on the same port (SO_REUSEPORT).
-        prepare: Called with each association before it starts.
+        receiver: Where instances go.
         ended: Called with each association after its last event.
     """
 
@@ -147,12 +141,12 @@ class Server(ThreadedAssociationServer):
         *,
         networks: Sequence[IPv4Network | IPv6Network],
         share_port: bool,
-        prepare: Callable[[Association], None],
-        ended: Callable[[Association], None],
+        receiver: Receiver,
+        ended: Callable[[AcceptedAssociation], None],
     ) -> None:
         self._networks = networks
         self._share_port = share_port
-        self.prepare = prepare
+        self.receiver = receiver
         self.ended = ended
         super().__init__(
             ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=Acceptor

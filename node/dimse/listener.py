@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
@@ -16,8 +16,7 @@ from node.dimse.admission import callers, on_requested
 from node.dimse.commitment import INVALID_ARGUMENT_VALUE, on_n_event_report
 from node.dimse.contexts import listener_contexts
 from node.dimse.hardening import Server
-from node.dimse.receive import Receiver, cause_of, on_pdu_sent
-from node.dimse.streaming import StreamingProvider, provider_of
+from node.dimse.receive import Receiver, cause_of
 from node.errors import ConfigError
 from node.log import get_logger
 from node.spool import Spool
@@ -27,8 +26,7 @@ from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynetdicom.association import Association
-
+    from node.dimse.acceptor import AcceptedAssociation
     from node.dimse.admission import Callers
     from node.settings import Listen, Settings
     from node.store.ledger import Ledger
@@ -62,22 +60,22 @@ class Presence:
 
     def on_established(self, event: evt.Event) -> None:
         """Note an association before anything comes on it (EVT_ESTABLISHED)."""
-        association_id = provider_of(event.assoc).association_id
-        calling_ae = event.assoc.requestor.ae_title
+        association: Any = event.assoc
         try:
             with self._ledger.write() as db:
                 studies.open_association(
-                    db, association_id, listener=self._listener, calling_ae=calling_ae
+                    db,
+                    association.association_id,
+                    listener=self._listener,
+                    calling_ae=association.calling_ae,
                 )
         except SQLAlchemyError as error:  # then no instance of it is acknowledged either
             log.error("ledger_failed", error=cause_of(error))
 
-    def on_ended(self, association: Association) -> None:
-        """Note that an association is over, and remove what it has not finished."""
-        provider = provider_of(association)
-        provider.discard()
+    def on_ended(self, association: AcceptedAssociation) -> None:
+        """Note that an association is over."""
         with self._lock:
-            self._ended.add(provider.association_id)
+            self._ended.add(association.association_id)
         self.write()
 
     def write(self, *, alive: bool = False) -> None:
@@ -125,7 +123,9 @@ def serve(
     """
     listen = settings.listen
     presence = Presence(ledger, name or f"listener-{os.uname().nodename}-{os.getpid()}")
-    receiver = Receiver(Spool(settings.spool_folder), ledger, settings.spool.minimum_free_bytes)
+    spool = Spool(settings.spool_folder)
+    spool.prepare()
+    receiver = Receiver(spool, ledger, settings.spool.minimum_free_bytes)
     if not listen.accept_from:
         log.warning("anyone_may_send", do="List your scanners under listen.accept_from.")
     server = _server(listen, callers(settings), receiver, presence)
@@ -174,15 +174,10 @@ def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presen
     entity.network_timeout = listen.network_timeout_s
     entity.require_called_aet = True
 
-    def prepare(association: Association) -> None:
-        association.dimse = StreamingProvider(association, receiver.begin)
-
     handlers = [
         (evt.EVT_REQUESTED, on_requested, [listen, known, receiver]),
         (evt.EVT_ESTABLISHED, presence.on_established),
-        (evt.EVT_C_STORE, receiver.on_c_store),
         (evt.EVT_N_EVENT_REPORT, on_report, [receiver.ledger]),
-        (evt.EVT_PDU_SENT, on_pdu_sent),
     ]
     try:
         return Server(
@@ -192,7 +187,7 @@ def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presen
             handlers,
             networks=tuple(chain.from_iterable(known.values())),
             share_port=listen.processes > 1,
-            prepare=prepare,
+            receiver=receiver,
             ended=presence.on_ended,
         )
     except OSError as error:

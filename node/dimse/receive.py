@@ -8,30 +8,27 @@ nothing of the instance is kept.
 
 from __future__ import annotations
 
+import struct
 import traceback
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from pydicom import Dataset
-from pydicom.uid import UID
-from pynetdicom.dsutils import create_file_meta, encode_file_meta
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from node.crashpoint import reach
 from node.dimse import gate
-from node.dimse.streaming import DataSetFile, RefusedPart, provider_of
 from node.domain import Receipt, ReceivedInstance
 from node.errors import RejectedInstance
+from node.group_commit import GroupCommit
 from node.log import get_logger, short
 from node.spool import Part
-from node.store import deliveries, studies
+from node.store import receiving
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 if TYPE_CHECKING:
-    from pynetdicom import evt
-    from pynetdicom.association import Association
-    from pynetdicom.presentation import PresentationContext
+    from collections.abc import Sequence
 
+    from node.dimse.messages import StoreRequest
     from node.spool import Spool
     from node.store.ledger import Ledger
 
@@ -47,17 +44,57 @@ CONFLICT = 0xC010
 COMMENT_CHARACTERS = 64
 """Of Error Comment (0000,0902), VR LO."""
 
+_META = struct.Struct("<HH2sH")
+_META_LONG = struct.Struct("<HH2s2xL")
+
 NO_ROOM = ("The receiver's disk takes no more.", "Try again later.")
 NO_LEDGER = ("The receiver's database does not answer.", "Try again later.")
 
 
+class Sender(NamedTuple):
+    """Who sends, on which association."""
+
+    calling_ae: str
+    association_id: str
+
+
+class Answer(NamedTuple):
+    """Status of a C-STORE-RSP, and its Error Comment."""
+
+    status: int
+    comment: str = ""
+
+
+class RefusedPart:
+    """Takes a data set whose request is refused already, and drops it."""
+
+    def __init__(self, why: RejectedInstance) -> None:
+        self.why = why
+
+    def write(self, data_set: bytes | memoryview) -> None:
+        """Drop it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def discard(self) -> None:
+        """Nothing is there."""
+
+
 @dataclass(frozen=True)
 class Receiver:
-    """Where instances go."""
+    """Where the instances of all associations of a process go."""
 
     spool: Spool
     ledger: Ledger
     minimum_free_bytes: int
+    _places: GroupCommit[Part, str | OSError] = field(init=False)
+    _rows: GroupCommit[ReceivedInstance, Receipt] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let the associations wait for the disk and the database together."""
+        object.__setattr__(self, "_places", GroupCommit(self.spool.keep_all))
+        object.__setattr__(self, "_rows", GroupCommit(self._index))
 
     def has_room(self) -> bool:
         """Whether the disk takes more; if it cannot be asked, it does not."""
@@ -67,99 +104,97 @@ class Receiver:
             return False
 
     def begin(
-        self, association: Association, command: Dataset, context: PresentationContext
+        self, request: StoreRequest, abstract_syntax: str, transfer_syntax_uid: str, sender: Sender
     ) -> Part | RefusedPart:
         """Open the file for a data set about to come, or say already why it will be refused."""
-        sop_class_uid = str(command.AffectedSOPClassUID)
-        sop_instance_uid = str(command.AffectedSOPInstanceUID)
+        if not request.has_data_set:
+            return RefusedPart(
+                RejectedInstance(
+                    "The request has no data set.", do="Check the sender.", status=gate.MALFORMED
+                )
+            )
         try:
-            gate.check_request(sop_class_uid, sop_instance_uid, str(context.abstract_syntax))
+            gate.check_request(request.sop_class_uid, request.sop_instance_uid, abstract_syntax)
         except RejectedInstance as rejection:
             return RefusedPart(rejection)
         if not self.has_room():
             return RefusedPart(_out_of_resources(NO_ROOM))
         header = part10_header(
-            sop_class_uid,
-            sop_instance_uid,
-            str(context.transfer_syntax[0]),
-            association.requestor.ae_title,
+            request.sop_class_uid,
+            request.sop_instance_uid,
+            transfer_syntax_uid,
+            sender.calling_ae,
         )
         return Part(self.spool.new_part(), header)
 
-    def on_c_store(self, event: evt.Event) -> int | Dataset:
-        """Keep the instance and return its status; the handler of pynetdicom's EVT_C_STORE."""
+    def store(
+        self,
+        part: Part | RefusedPart,
+        request: StoreRequest,
+        transfer_syntax_uid: str,
+        sender: Sender,
+    ) -> Answer:
+        """Keep an instance that has come whole, and return what its sender is told."""
         try:
-            self._store(event)
+            self._keep(part, request, transfer_syntax_uid, sender)
         except RejectedInstance as rejection:
             log.warning(
                 "instance_refused",
-                calling_ae=event.assoc.requestor.ae_title,
+                calling_ae=sender.calling_ae,
                 status=f"0x{rejection.status:04X}",
                 what=rejection.what,
             )
-            return status_of(rejection)
+            return answer_to(rejection)
         except Exception as error:  # the process's edge: no request goes unanswered
             # Neither the message nor the arguments: they may quote the data set.
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{last.filename}:{last.lineno}"
-            log.error("receive_failed", error=type(error).__name__, where=where)
-            return status_of(
+            log.error("receive_failed", error=type(error).__name__, where=place_of(error))
+            return answer_to(
                 RejectedInstance(
                     "The receiver failed.", do="See its log 'receive_failed'.", status=UNEXPECTED
                 )
             )
-        return SUCCESS
+        return Answer(SUCCESS)
 
-    def _store(self, event: evt.Event) -> None:
-        request: Any = event.request
-        file = request._dataset_file  # noqa: SLF001
-        if not isinstance(file, DataSetFile):
-            raise RejectedInstance(
-                "The request has no data set.", do="Check the sender.", status=gate.MALFORMED
-            )
-        part = file.part
+    def _keep(
+        self,
+        part: Part | RefusedPart,
+        request: StoreRequest,
+        transfer_syntax_uid: str,
+        sender: Sender,
+    ) -> None:
         if isinstance(part, RefusedPart):
             raise part.why
         try:
-            self._keep(event, part)
+            identity = self._identify(part, request, transfer_syntax_uid)
+            reach("receive.part_written")
+            path = self._places(part)
+            if isinstance(path, OSError):
+                raise path
         except OSError as error:
             log.error("disk_failed", reason=error.strerror)
             raise _out_of_resources(NO_ROOM) from error
+        reach("receive.renamed")
+        try:
+            receipt = self._rows(
+                received(
+                    identity,
+                    transfer_syntax_uid=transfer_syntax_uid,
+                    digest=part.digest,
+                    path=path,
+                    size_bytes=part.size_bytes,
+                    sender=sender,
+                )
+            )
         except SQLAlchemyError as error:
             log.error("ledger_failed", error=cause_of(error))
             raise _out_of_resources(NO_LEDGER) from error
-
-    def _keep(self, event: evt.Event, part: Part) -> None:
-        if part.failure is not None:
-            raise part.failure
-        request: Any = event.request
-        syntax = str(event.context.transfer_syntax)
-        identity = gate.identify(part.path, part.data_offset, syntax, self.spool)
-        gate.check_agreement(
-            identity,
-            str(request.AffectedSOPClassUID),
-            str(request.AffectedSOPInstanceUID),
-        )
-        reach("receive.part_written")
-        path = self.spool.keep(part.path, part.digest)
-        reach("receive.renamed")
-        receipt = index(
-            self.ledger,
-            identity,
-            transfer_syntax_uid=syntax,
-            digest=part.digest,
-            path=path,
-            size_bytes=part.size_bytes,
-            calling_ae=event.assoc.requestor.ae_title,
-            association_id=provider_of(event.assoc).association_id,
-        )
         reach("receive.row_written")
         log.info(
             "received",
             receipt=receipt.value,
             study=short(identity.study_uid),
             series=short(identity.series_uid),
-            calling_ae=event.assoc.requestor.ae_title,
+            calling_ae=sender.calling_ae,
             bytes=part.size_bytes,
         )
         if receipt is Receipt.CONFLICT:
@@ -167,38 +202,55 @@ class Receiver:
                 "Another instance has this UID.", do="Give this one its own UID.", status=CONFLICT
             )
 
+    def _identify(
+        self, part: Part, request: StoreRequest, transfer_syntax_uid: str
+    ) -> gate.Identity:
+        if part.failure is not None:
+            raise part.failure
+        identity = gate.identify(part.path, part.data_offset, transfer_syntax_uid, self.spool)
+        gate.check_agreement(identity, request.sop_class_uid, request.sop_instance_uid)
+        part.sync()
+        return identity
 
-def index(  # noqa: PLR0913 - the columns of a row
-    ledger: Ledger,
+    def _index(self, group: Sequence[ReceivedInstance]) -> Sequence[Receipt]:
+        try:
+            return index(self.ledger, group)
+        except (DataError, IntegrityError):  # one of them is to blame, not its neighbours
+            if len(group) == 1:
+                raise
+        return [receipt for one in group for receipt in index(self.ledger, [one])]
+
+
+def received(  # noqa: PLR0913 - the columns of a row
     identity: gate.Identity,
     *,
     transfer_syntax_uid: str,
     digest: str,
     path: str,
     size_bytes: int,
-    calling_ae: str,
-    association_id: str,
-) -> Receipt:
-    """Write the row of a kept file. What this node made itself is marked, so it is not analysed."""
+    sender: Sender,
+) -> ReceivedInstance:
+    """Return the row of a kept file. What this node made itself is marked."""
+    return ReceivedInstance(
+        sop_instance_uid=identity.sop_instance_uid,
+        sop_class_uid=identity.sop_class_uid,
+        series_uid=identity.series_uid,
+        study_uid=identity.study_uid,
+        modality=identity.modality,
+        transfer_syntax_uid=transfer_syntax_uid,
+        digest=digest,
+        path=path,
+        size_bytes=size_bytes,
+        calling_ae=sender.calling_ae,
+        association_id=sender.association_id,
+        own_result=identity.made_here,
+    )
+
+
+def index(ledger: Ledger, group: Sequence[ReceivedInstance]) -> Sequence[Receipt]:
+    """Write the rows of kept files in one transaction."""
     with ledger.write() as db:
-        own = identity.made_here or deliveries.is_own(db, identity.sop_instance_uid)
-        return studies.record_instance(
-            db,
-            ReceivedInstance(
-                sop_instance_uid=identity.sop_instance_uid,
-                sop_class_uid=identity.sop_class_uid,
-                series_uid=identity.series_uid,
-                study_uid=identity.study_uid,
-                modality=identity.modality,
-                transfer_syntax_uid=transfer_syntax_uid,
-                digest=digest,
-                path=path,
-                size_bytes=size_bytes,
-                calling_ae=calling_ae,
-                association_id=association_id,
-                own_result=own,
-            ),
-        )
+        return receiving.record_instances(db, group)
 
 
 def part10_header(
@@ -209,23 +261,31 @@ def part10_header(
     The sender's AE title goes into Source Application Entity Title (0002,0016): where a crash
     lost the row, it is read from there.
     """
-    meta = create_file_meta(
-        sop_class_uid=UID(sop_class_uid),
-        sop_instance_uid=UID(sop_instance_uid),
-        transfer_syntax=UID(transfer_syntax_uid),
-        implementation_uid=UID(IMPLEMENTATION_CLASS_UID),
-        implementation_version=IMPLEMENTATION_VERSION_NAME,
+    elements = b"".join(
+        (
+            _META_LONG.pack(2, 0x0001, b"OB", 2) + b"\0\1",
+            _meta(0x0002, b"UI", sop_class_uid),
+            _meta(0x0003, b"UI", sop_instance_uid),
+            _meta(0x0010, b"UI", transfer_syntax_uid),
+            _meta(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+            _meta(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+            _meta(0x0016, b"AE", calling_ae),
+        )
     )
-    meta.SourceApplicationEntityTitle = calling_ae
-    return b"\0" * 128 + b"DICM" + encode_file_meta(meta)
+    length = _META.pack(2, 0x0000, b"UL", 4) + struct.pack("<L", len(elements))
+    return b"\0" * 128 + b"DICM" + length + elements
 
 
-def status_of(rejection: RejectedInstance) -> Dataset:
-    """Return what pynetdicom answers with: Status and Error Comment."""
-    status = Dataset()
-    status.Status = rejection.status
-    status.ErrorComment = f"{rejection.what} {rejection.do}"[:COMMENT_CHARACTERS]
-    return status
+def _meta(number: int, vr: bytes, text: str) -> bytes:
+    """Return one element of group 0002, in explicit VR little endian (PS3.10 section 7.1)."""
+    value = text.encode("ascii", errors="replace")
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    return _META.pack(2, number, vr, len(value)) + value
+
+
+def answer_to(rejection: RejectedInstance) -> Answer:
+    """Return what the sender of a refused instance is told."""
+    return Answer(rejection.status, f"{rejection.what} {rejection.do}"[:COMMENT_CHARACTERS])
 
 
 def cause_of(error: SQLAlchemyError) -> str:
@@ -233,12 +293,10 @@ def cause_of(error: SQLAlchemyError) -> str:
     return type(getattr(error, "orig", None) or error).__name__
 
 
-def on_pdu_sent(event: evt.Event) -> None:
-    """Give tests a point to die at once Success is on the wire."""
-    provider = provider_of(event.assoc)
-    if provider.stored:
-        provider.stored = False
-        reach("receive.answered")
+def place_of(error: Exception) -> str:
+    """Return where an error was raised: its words may quote a data set."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno}"
 
 
 def _out_of_resources(why: tuple[str, str]) -> RejectedInstance:

@@ -26,8 +26,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.dimse.association import associate, converse
-from node.dimse.receive import part10_header
-from node.dimse.streaming import DataSetFile, RefusedPart, StreamingProvider
+from node.dimse.receive import RefusedPart, part10_header
+from node.dimse.streaming import DataSetFile, StreamingProvider
 from node.errors import AssociationBroken, ClassRefused, PeerRefused, RejectedInstance, disk_failed
 from node.malformed import MALFORMED
 from node.spool import Part

@@ -3,17 +3,16 @@
 pynetdicom can write it to a temporary file by itself (``STORE_RECV_CHUNKED_DATASET``), but does
 so in the thread that reads the network, where a full disk or a missing UID ends the association
 without an answer. Here the same thread writes to a ``Part``, which remembers the failure until
-the request can be answered.
+the request can be answered. It serves C-GET; what peers send by themselves comes another way, see
+``acceptor``.
 """
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
 
-    from node.errors import RejectedInstance
+    from node.dimse.receive import RefusedPart
     from node.spool import Part
 
 COMMAND_BYTES = 65_536
@@ -34,27 +33,6 @@ MESSAGE_BYTES = 2_000_000
 
 INVALID_MESSAGE = "Evt19"
 """Event of the upper layer's state machine that ends the association with A-ABORT."""
-
-
-def provider_of(association: Association) -> StreamingProvider:
-    """Return the provider that the listener gave to ``association``."""
-    return cast("StreamingProvider", association.dimse)
-
-
-class RefusedPart:
-    """Takes a data set whose request is refused already, and drops it."""
-
-    def __init__(self, why: RejectedInstance) -> None:
-        self.why = why
-
-    def write(self, data_set: bytes) -> None:
-        """Drop it."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def discard(self) -> None:
-        """Nothing is there."""
 
 
 class DataSetFile:
@@ -89,12 +67,7 @@ class DataSetFile:
 
 
 class StreamingProvider(DIMSEServiceProvider):
-    """Receives the messages of one association; at most one data set is on its way at a time.
-
-    Attributes:
-        association_id: Names the association in the ledger.
-        stored: Whether a C-STORE has been answered with Success and the answer not yet sent.
-    """
+    """Receives the messages of one association; at most one data set is on its way at a time."""
 
     def __init__(
         self,
@@ -102,8 +75,6 @@ class StreamingProvider(DIMSEServiceProvider):
         begin: Callable[[Association, Dataset, PresentationContext], Part | RefusedPart],
     ) -> None:
         super().__init__(association)
-        self.association_id = uuid.uuid4().hex
-        self.stored = False
         self._begin = begin
         self._unanswered: set[Part | RefusedPart] = set()
 
@@ -117,12 +88,6 @@ class StreamingProvider(DIMSEServiceProvider):
             if message is not None and not self._is_allowed(message, fragment[0]):
                 self.dul.event_queue.put(INVALID_MESSAGE)
                 return
-
-    def send_msg(self, primitive: Any, context_id: int) -> None:
-        """Send an answer. It proves life: what was slow was our disk, not the peer."""
-        self.dul._idle_timer.restart()  # noqa: SLF001 - version pinned, see hardening
-        self.stored = isinstance(primitive, C_STORE) and primitive.Status == 0x0000
-        super().send_msg(primitive, context_id)
 
     def discard(self) -> None:
         """Remove what was received and never answered. The association has ended."""

@@ -47,12 +47,6 @@ def artifacts_of(db: Connection, job_id: str) -> tuple[Artifact, ...]:
     return tuple(Artifact(*row) for row in rows)
 
 
-def is_own(db: Connection, sop_instance_uid: str) -> bool:
-    """Whether an object is one of our results."""
-    found = select(artifact.c.role).where(artifact.c.sop_instance_uid == sop_instance_uid)
-    return db.execute(found).one_or_none() is not None
-
-
 def plan_deliveries(db: Connection, made: Sequence[Artifact], destination: str) -> None:
     """Note that these objects of a job go to ``destination``.
 

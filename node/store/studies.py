@@ -9,20 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, delete, exists, insert, null, or_, select, true, update
+from sqlalchemy import and_, case, delete, exists, insert, or_, select, true, update
 
 from node.clock import database_now
-from node.domain import (
-    CompletedSeries,
-    PlannedJob,
-    Receipt,
-    ReceivedInstance,
-    StoredInstance,
-    StudyState,
-)
+from node.domain import CompletedSeries, CompletedStudy, PlannedJob, StoredInstance, StudyState
 from node.store import events
-from node.store.statements import insert_if_new, insert_or_update
-from node.store.tables import association, conflict, instance, series, study
+from node.store.tables import association, instance, series, study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,113 +72,6 @@ def close_associations_of(db: Connection, listener: str) -> None:
     db.execute(delete(association).where(association.c.listener == listener))
 
 
-# --- receiving -------------------------------------------------------------------------------
-
-
-def record_instance(db: Connection, received: ReceivedInstance) -> Receipt:
-    """Index one durable instance, and set the timers of its series and study back."""
-    now = database_now()
-    row = {
-        "sop_instance_uid": received.sop_instance_uid,
-        "sop_class_uid": received.sop_class_uid,
-        "study_uid": received.study_uid,
-        "series_uid": received.series_uid,
-        "transfer_syntax_uid": received.transfer_syntax_uid,
-        "digest": received.digest,
-        "path": received.path,
-        "size_bytes": received.size_bytes,
-        "calling_ae": received.calling_ae,
-        "association_id": received.association_id,
-        "own_result": received.own_result,
-        "resends": 0,
-        "received_at": now,
-    }
-    if not insert_if_new(db, instance, row):
-        return _received_again(db, received)
-    if received.own_result:
-        events.record(db, "own_result_returned", study_uid=received.study_uid)
-        return Receipt.NEW
-    state = StudyState.RECEIVING.value
-    insert_or_update(
-        db,
-        study,
-        {
-            "study_uid": received.study_uid,
-            "state": state,
-            "revision": 0,
-            "received_at": now,
-            "last_instance_at": now,
-            "routed_revision": 0,
-        },
-        {"state": state, "last_instance_at": now},
-    )
-    insert_or_update(
-        db,
-        series,
-        {
-            "study_uid": received.study_uid,
-            "series_uid": received.series_uid,
-            "modality": received.modality,
-            "state": state,
-            "revision": 0,
-            "routed_revision": 0,
-            "last_instance_at": now,
-        },
-        {"state": state, "last_instance_at": now},
-    )
-    return Receipt.NEW
-
-
-def _received_again(db: Connection, received: ReceivedInstance) -> Receipt:
-    same_uid = instance.c.sop_instance_uid == received.sop_instance_uid
-    first = db.execute(select(instance.c.digest).where(same_uid)).scalar_one()
-    if first == received.digest:
-        _hold_open(db, received)
-        return Receipt.RESENT
-    row = {
-        "sop_instance_uid": received.sop_instance_uid,
-        "digest": received.digest,
-        "path": received.path,
-        "calling_ae": received.calling_ae,
-        "received_at": database_now(),
-    }
-    if insert_if_new(db, conflict, row):
-        events.record(
-            db,
-            "instance_conflict",
-            study_uid=received.study_uid,
-            subject=received.calling_ae,
-            detail="An instance came again with other content; the first one is kept.",
-        )
-    return Receipt.CONFLICT
-
-
-def _hold_open(db: Connection, received: ReceivedInstance) -> None:
-    """Count a resend. A series that is still open stays so: its sender is not done with it."""
-    now = database_now()
-    db.execute(
-        update(instance)
-        .where(instance.c.sop_instance_uid == received.sop_instance_uid)
-        .values(
-            resends=instance.c.resends + 1,
-            association_id=received.association_id,
-            received_at=now,
-        )
-    )
-    for table, same in (
-        (study, study.c.study_uid == received.study_uid),
-        (
-            series,
-            and_(
-                series.c.study_uid == received.study_uid,
-                series.c.series_uid == received.series_uid,
-            ),
-        ),
-    ):
-        is_open = and_(same, table.c.state == StudyState.RECEIVING)
-        db.execute(update(table).where(is_open).values(last_instance_at=now))
-
-
 # --- completing ------------------------------------------------------------------------------
 
 
@@ -232,6 +117,8 @@ def complete_series(
 ) -> tuple[CompletedSeries, ...]:
     """Close every series that is quiet and that no open association feeds.
 
+    What a listener is writing to at this moment is not quiet, and is not waited for.
+
     Args:
         db: In a transaction.
         default_s: Quiet time of most series.
@@ -246,17 +133,20 @@ def complete_series(
         ~_is_fed(),
     )
     rows = db.execute(
-        update(series)
+        select(series.c.study_uid, series.c.series_uid, series.c.modality, series.c.revision + 1)
         .where(quiet)
-        .values(
-            state=StudyState.COMPLETE.value,
-            revision=series.c.revision + 1,
-            completed_at=database_now(),
-        )
-        .returning(series.c.study_uid, series.c.series_uid, series.c.modality, series.c.revision)
-    ).all()
+        .order_by(*series.primary_key)
+        .with_for_update(skip_locked=True)
+    )
     done = tuple(CompletedSeries(*row) for row in rows)
     for one in done:
+        db.execute(
+            update(series)
+            .where(series.c.study_uid == one.study_uid, series.c.series_uid == one.series_uid)
+            .values(
+                state=StudyState.COMPLETE.value, revision=one.revision, completed_at=database_now()
+            )
+        )
         events.record(
             db,
             "series_complete",
@@ -270,7 +160,10 @@ def complete_series(
 def complete_studies(
     db: Connection, default_s: float, by_modality: Mapping[str, float]
 ) -> tuple[str, ...]:
-    """Close every study that is quiet and whose series are all complete; return their UIDs."""
+    """Close every study that is quiet and whose series are all complete; return their UIDs.
+
+    One that a listener is writing to at this moment is not quiet, and is not waited for.
+    """
     receiving = study.c.state == StudyState.RECEIVING
     _bring_back(db, study.c.last_instance_at, receiving)
     busy = exists(
@@ -283,21 +176,27 @@ def complete_studies(
         )
     )
     rows = db.execute(
-        update(study)
+        select(study.c.study_uid, study.c.revision + 1)
         .where(receiving, ~busy)
-        .values(
-            state=StudyState.COMPLETE.value,
-            revision=study.c.revision + 1,
-            completed_at=database_now(),
-            route_at=null(),
+        .order_by(study.c.study_uid)
+        .with_for_update(skip_locked=True)
+    )
+    done = tuple(CompletedStudy(*row) for row in rows)
+    for one in done:
+        db.execute(
+            update(study)
+            .where(study.c.study_uid == one.study_uid)
+            .values(
+                state=StudyState.COMPLETE.value,
+                revision=one.revision,
+                completed_at=database_now(),
+                route_at=None,
+            )
         )
-        .returning(study.c.study_uid, study.c.revision)
-    ).all()
-    for row in rows:
         events.record(
-            db, "study_complete", study_uid=row.study_uid, detail=f"revision {row.revision}"
+            db, "study_complete", study_uid=one.study_uid, detail=f"revision {one.revision}"
         )
-    return tuple(row.study_uid for row in rows)
+    return tuple(one.study_uid for one in done)
 
 
 # --- what has come ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from node.domain import CompletedSeries, PlannedJob, Priority, ReceivedInstance
-from node.store import jobs, plans, studies
+from node.store import jobs, plans, receiving, studies
 from node.store.tables import association, event, instance, job, series, study
 from node.uids import derived_uid
 
@@ -49,7 +49,7 @@ def arrived(number: object = 1, **other: Any) -> ReceivedInstance:
 def receive(ledger: Ledger, *received: ReceivedInstance) -> None:
     for one in received:
         with ledger.write() as db:
-            studies.record_instance(db, one)
+            receiving.record_instances(db, [one])
 
 
 def complete(

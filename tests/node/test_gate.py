@@ -25,7 +25,7 @@ from pydicom.uid import (
 from pynetdicom.dsutils import split_dataset
 
 from node.dimse import elements, gate
-from node.dimse.receive import status_of
+from node.dimse.receive import answer_to
 from node.domain import Role
 from node.encode.identity import MANUFACTURER
 from node.errors import RejectedInstance
@@ -383,7 +383,7 @@ def test_a_mutated_data_set_is_identified_or_refused_and_nothing_else(identify, 
         assert identity.series_uid
         return
     assert refused.status >= 0xA900
-    comment = status_of(refused).ErrorComment
+    comment = answer_to(refused).comment
     assert comment == f"{refused.what} {refused.do}"
     assert len(comment) <= 64
     assert "Phantom" not in comment

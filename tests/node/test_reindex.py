@@ -31,7 +31,7 @@ def leave(settings: Settings, dataset: Dataset, *, calling_ae: str = "CT1") -> s
     )
     part = Part(spool.new_part(), header)
     part.write(scanner.encode(dataset))
-    path = spool.keep(part.path, part.digest)
+    path = spool.keep(part)
     part.close()
     return path
 

@@ -47,7 +47,7 @@ def files_limited_to(size_bytes: int) -> Iterator[None]:
 
 def test_a_kept_file_lies_under_the_digest_of_its_data_set(spool):
     part = received(spool, b"data set")
-    path = spool.keep(part.path, part.digest)
+    path = spool.keep(part)
     part.close()
     digest = hashlib.sha256(b"data set").hexdigest()
     assert path == f"{digest[:2]}/{digest}.dcm"
@@ -57,10 +57,10 @@ def test_a_kept_file_lies_under_the_digest_of_its_data_set(spool):
 
 def test_keeping_the_same_data_set_again_changes_nothing(spool):
     first = received(spool, b"data set")
-    path = spool.keep(first.path, first.digest)
+    path = spool.keep(first)
     inode = spool.absolute(path).stat().st_ino
     again = received(spool, b"data set")
-    assert spool.keep(again.path, again.digest) == path
+    assert spool.keep(again) == path
     again.discard()
     assert spool.absolute(path).stat().st_ino == inode
     assert not list((spool.folder / "tmp").iterdir())
@@ -69,7 +69,7 @@ def test_keeping_the_same_data_set_again_changes_nothing(spool):
 @pytest.mark.parametrize("damage", ["another byte", "cut", "emptied", "made longer"])
 def test_keeping_a_data_set_again_repairs_a_damaged_file(spool, damage):
     first = received(spool, b"data set")
-    path = spool.absolute(spool.keep(first.path, first.digest))
+    path = spool.absolute(spool.keep(first))
     whole = path.read_bytes()
     broken = {
         "another byte": b"n" + whole[1:],
@@ -79,7 +79,7 @@ def test_keeping_a_data_set_again_repairs_a_damaged_file(spool, damage):
     }
     path.write_bytes(broken[damage])
     again = received(spool, b"data set")
-    spool.keep(again.path, again.digest)
+    spool.keep(again)
     again.discard()
     assert path.read_bytes() == whole
     assert not list((spool.folder / "tmp").iterdir())
@@ -90,13 +90,13 @@ def test_what_cannot_be_replaced_is_not_kept(spool):
     in_the_way = spool.absolute(f"{part.digest[:2]}/{part.digest}.dcm")
     in_the_way.mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
-        spool.keep(part.path, part.digest)
+        spool.keep(part)
     part.discard()
 
 
 def test_discarding_a_part_after_it_was_kept_leaves_the_file(spool):
     part = received(spool, b"data set")
-    path = spool.keep(part.path, part.digest)
+    path = spool.keep(part)
     part.discard()
     part.discard()
     assert spool.absolute(path).exists()
@@ -143,7 +143,7 @@ def test_sweeping_passes_by_what_it_cannot_remove(spool):
 
 def test_a_file_is_there_or_not(spool):
     part = received(spool, b"data set")
-    path = spool.keep(part.path, part.digest)
+    path = spool.keep(part)
     part.close()
     assert spool.holds(path)
     assert not spool.holds("ab/missing.dcm")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from node.domain import Receipt
-from node.store import routing, spooled, studies
+from node.store import receiving, routing, spooled, studies
 from node.store.tables import conflict, instance, series, study
 from tests.node.ledger_rows import (
     STUDY,
@@ -30,7 +30,8 @@ A_MINUTE: QuietTimes = (60.0, {})
 
 def record(ledger: Ledger, number: object = 1, **other: Any) -> Receipt:
     with ledger.write() as db:
-        return studies.record_instance(db, arrived(number, **other))
+        (receipt,) = receiving.record_instances(db, [arrived(number, **other)])
+    return receipt
 
 
 def state_of_series(ledger: Ledger) -> tuple[str, int]:

@@ -1,0 +1,306 @@
+"""One association that a peer has opened, from the moment it is established to its end.
+
+pynetdicom negotiates it, in two threads that look for work every millisecond. Then its thread
+that reads the network ends, and the association's own thread waits in the kernel for what comes:
+
+    C-STORE            bytes ─▶ part file, hashed on the way ─▶ ``Receiver`` ─▶ answer
+    any other message  ─▶ pynetdicom's messages and service classes ─▶ answer
+    A-RELEASE, A-ABORT, silence, nonsense ─▶ the end (PS3.8 section 9.2)
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.pdu_primitives import P_DATA
+
+from node.crashpoint import reach
+from node.dimse.messages import (
+    MalformedCommand,
+    StoreRequest,
+    command_elements,
+    command_pdu,
+    store_request,
+    store_response,
+)
+from node.dimse.pdata import COMMAND as IS_COMMAND
+from node.dimse.pdata import (
+    LAST,
+    PDU_HEADER_BYTES,
+    Ended,
+    FragmentReader,
+    InvalidPdu,
+    Released,
+)
+from node.dimse.receive import SUCCESS, Sender, place_of
+from node.log import get_logger
+from node.malformed import MALFORMED
+
+if TYPE_CHECKING:
+    import socket
+
+    from node.dimse.pdata import Fragment
+    from node.dimse.receive import Receiver, RefusedPart
+    from node.spool import Part
+
+log = get_logger(__name__)
+
+PDU_S = 30.0
+"""Seconds in which a PDU that has begun must be complete, and an answer be taken."""
+
+COMMAND_BYTES = 65_536
+"""A command set is a dozen short elements (PS3.7 section 9.3)."""
+
+MESSAGE_BYTES = 2_000_000
+"""Data sets that are held in memory: commitment reports, at some 200 bytes an instance."""
+
+RELEASE_RP = b"\x06\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+ABORT_BY_USER = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+ABORT_UNEXPECTED = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
+"""A-RELEASE-RP and A-ABORT; the latter by the provider: unexpected PDU (PS3.8 table 9-26)."""
+
+
+class AcceptedAssociation(Association):
+    """Takes the place of pynetdicom's, whose negotiation it keeps. See ``adopt``.
+
+    Attributes:
+        association_id: Names the association in the ledger.
+    """
+
+    @classmethod
+    def adopt(cls, association: Association, receiver: Receiver) -> None:
+        """Make an association, not yet started, one of these."""
+        association.__class__ = cls
+        cast("AcceptedAssociation", association)._take_over(receiver)  # noqa: SLF001 - ours now
+
+    def _take_over(self, receiver: Receiver) -> None:
+        self.association_id = uuid.uuid4().hex
+        self.dimse = DIMSEServiceProvider(self)
+        self._receiver = receiver
+        self._sending = threading.Lock()
+        self._incoming: _Store | _Other | None = None
+        self.bind(evt.EVT_PDU_SENT, self._after_accept)
+
+    def _after_accept(self, event: evt.Event) -> None:
+        """End the network thread as soon as it has sent the A-ASSOCIATE-AC (EVT_PDU_SENT).
+
+        It runs this itself, so that it reads nothing of what the peer sends next.
+        """
+        if event.pdu.pdu_type == 0x02:
+            self.dul.kill_dul()
+
+    def _run_reactor(self) -> None:
+        """Serve the association until it ends; called by pynetdicom once it is established."""
+        self.dul.join()
+        transport = self.dul.socket
+        connection = None if transport is None else transport.socket
+        if connection is None:
+            return
+        self.dul.send_pdu = self._send_primitive  # type: ignore[method-assign]
+        try:
+            # Only who sent something before the association was accepted has left an event.
+            if self.dul.event_queue.empty():
+                self._serve(connection)
+            self._abort_with(ABORT_UNEXPECTED)
+        except Released:
+            self.is_released = True
+            with suppress(OSError):
+                self._send(RELEASE_RP)
+        except (InvalidPdu, MalformedCommand) as error:
+            log.warning("association_aborted", calling_ae=self.calling_ae, what=str(error))
+            self._abort_with(ABORT_UNEXPECTED)
+        except TimeoutError:
+            log.warning("association_silent", calling_ae=self.calling_ae)
+            self._abort_with(ABORT_BY_USER)
+        except OSError:  # the peer is gone, or has aborted
+            self.is_aborted = True
+        except Exception as error:  # the process's edge: the others go on
+            # Neither the message nor the arguments: they may quote the data set.
+            log.error("association_failed", error=type(error).__name__, where=place_of(error))
+            self._abort_with(ABORT_BY_USER)
+        finally:
+            self._kill = True
+            self.is_established = False
+            if self._incoming is not None:
+                self._incoming.discard()
+
+    @property
+    def calling_ae(self) -> str:
+        """AE title of the peer."""
+        return str(self.requestor.ae_title)
+
+    def _serve(self, connection: socket.socket) -> None:
+        reader = FragmentReader(
+            connection,
+            maximum_bytes=(self.acceptor.maximum_length or 0) + PDU_HEADER_BYTES,
+            pdu_s=min(PDU_S, self.network_timeout or PDU_S),
+            idle_s=self.network_timeout,
+        )
+        command, context_id = bytearray(), 0
+        for fragment in reader.fragments():
+            if command and fragment.context_id != context_id:
+                raise InvalidPdu("Two messages are mixed")
+            context_id = fragment.context_id
+            if self._incoming is not None:
+                self._take(self._incoming, fragment)
+                continue
+            if not fragment.is_command:
+                raise InvalidPdu("A data set came without a command")
+            command += fragment.content
+            if len(command) > COMMAND_BYTES:
+                raise InvalidPdu("A command set is too long")
+            if fragment.is_last:
+                self._begin(bytes(command), context_id)
+                command.clear()
+            if self._kill:
+                return
+
+    def _begin(self, command: bytes, context_id: int) -> None:
+        """Begin a message; a data set follows, or it is whole already."""
+        elements = command_elements(command)
+        request = store_request(elements)
+        if request is None:
+            self._incoming = _Other(self, context_id, command)
+            if self.dimse.message is None:  # it has no data set
+                self._finish()
+            return
+        context = self._accepted_cx.get(context_id)
+        if context is None:
+            raise InvalidPdu("A presentation context was not accepted")
+        sender = Sender(self.calling_ae, self.association_id)
+        syntax = str(context.transfer_syntax[0])
+        abstract = str(context.abstract_syntax)
+        part = self._receiver.begin(request, abstract, syntax, sender)
+        self._incoming = _Store(self, context_id, request, syntax, sender, part)
+        if not request.has_data_set:
+            self._finish()
+
+    def _take(self, incoming: _Store | _Other, fragment: Fragment) -> None:
+        if fragment.is_command or fragment.context_id != incoming.context_id:
+            raise InvalidPdu("Two messages are mixed")
+        incoming.write(fragment.content, is_last=fragment.is_last)
+        if fragment.is_last:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._incoming is not None:
+            self._incoming.answer()
+        self._incoming = None
+
+    def _send(self, pdu: bytes) -> None:
+        transport = self.dul.socket
+        connection = None if transport is None else transport.socket
+        if connection is None:
+            raise Ended("The connection is closed")
+        with self._sending:
+            connection.settimeout(PDU_S)
+            connection.sendall(pdu)
+
+    def _send_primitive(self, primitive: Any) -> None:
+        """Send what pynetdicom's service classes answer, in place of its network thread."""
+        if not isinstance(primitive, P_DATA):
+            return
+        pdu = P_DATA_TF()
+        pdu.from_primitive(primitive)
+        try:
+            self._send(pdu.encode())
+        except OSError:  # whoever reads will find the same
+            self._kill = True
+
+    def _abort_with(self, pdu: bytes) -> None:
+        self.is_aborted = True
+        with suppress(OSError):
+            self._send(pdu)
+
+    def _abort_blocking(self, block: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - pynetdicom's
+        """Abort; the peer is told, and the thread that waits for it wakes."""
+        self._kill = True
+        self._abort_with(ABORT_BY_USER)
+        transport = self.dul.socket
+        if transport is not None and transport.socket is not None:
+            with suppress(OSError):  # the peer was faster
+                transport.socket.shutdown(2)
+
+
+class _Store:
+    """A C-STORE whose data set is on its way to the disk."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what an answer needs to know
+        self,
+        association: AcceptedAssociation,
+        context_id: int,
+        request: StoreRequest,
+        transfer_syntax_uid: str,
+        sender: Sender,
+        part: Part | RefusedPart,
+    ) -> None:
+        self.context_id = context_id
+        self._association = association
+        self._request = request
+        self._syntax = transfer_syntax_uid
+        self._sender = sender
+        self._part = part
+
+    def write(self, content: memoryview, *, is_last: bool) -> None:  # noqa: ARG002 - as _Other
+        self._part.write(content)
+
+    def discard(self) -> None:
+        self._part.discard()
+
+    def answer(self) -> None:
+        """Keep the instance, and say so or why not."""
+        association = self._association
+        try:
+            answer = association._receiver.store(  # noqa: SLF001 - two halves of one thing
+                self._part, self._request, self._syntax, self._sender
+            )
+        finally:
+            self._part.discard()
+        response = store_response(self._request, answer.status, answer.comment)
+        association._send(command_pdu(self.context_id, response))  # noqa: SLF001
+        if answer.status == SUCCESS:
+            reach("receive.answered")
+
+
+class _Other:
+    """Any other message: held in memory, decoded and answered by pynetdicom."""
+
+    def __init__(self, association: AcceptedAssociation, context_id: int, command: bytes) -> None:
+        self.context_id = context_id
+        self._association = association
+        self._bytes = 0
+        self._hand_over(IS_COMMAND | LAST, command)
+
+    def write(self, content: memoryview, *, is_last: bool) -> None:
+        self._bytes += len(content)
+        if self._bytes > MESSAGE_BYTES:
+            raise InvalidPdu("A message is too long to be held in memory")
+        self._hand_over(LAST if is_last else 0, content)
+
+    def discard(self) -> None:
+        """Nothing is on the disk."""
+
+    def answer(self) -> None:
+        """Let pynetdicom's service class answer what has been put together."""
+        context_id, message = self._association.dimse.get_msg(block=False)
+        if message is not None and context_id is not None:
+            self._association._serve_request(message, context_id)  # noqa: SLF001
+
+    def _hand_over(self, control: int, content: bytes | memoryview) -> None:
+        one = P_DATA()
+        one.presentation_data_value_list.append(
+            (self.context_id, bytes([control]) + bytes(content))
+        )
+        try:
+            self._association.dimse.receive_primitive(one)
+        except (KeyError, *MALFORMED) as error:
+            raise InvalidPdu("A message is malformed") from error
+        if not self._association.dul.event_queue.empty():  # pynetdicom says the same
+            raise InvalidPdu("A message is malformed")
