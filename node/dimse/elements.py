@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary
+from pydicom.uid import UID
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from mmap import mmap
-
-    from pydicom.uid import UID
 
 MAXIMUM_DEPTH = 32
 """Sequences within sequences."""
@@ -36,6 +36,10 @@ _TWO_SHORTS = {True: struct.Struct("<HH"), False: struct.Struct(">HH")}
 _SHORT = {True: struct.Struct("<H"), False: struct.Struct(">H")}
 _LONG = {True: struct.Struct("<L"), False: struct.Struct(">L")}
 """By byte order: whether it is little endian."""
+
+_EXPLICIT = struct.Struct("<HH2sH")
+_SPECIAL_GROUPS = frozenset((0x0000, 0x0002, 0xFFFE))
+"""Of commands, of file meta information, of items and delimiters."""
 
 SHORT_LENGTH = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 """VRs with a length of two bytes in explicit VR; all others have four (PS3.5 table 7.1-1)."""
@@ -73,11 +77,30 @@ class _Level:
     little_endian: bool
 
 
+class Encoding(NamedTuple):
+    """How a transfer syntax encodes a data set (PS3.5 section 10)."""
+
+    deflated: bool
+    explicit: bool
+    little_endian: bool
+
+
+@lru_cache(maxsize=256)
+def encoding_of(transfer_syntax_uid: str) -> Encoding:
+    """Return how a transfer syntax encodes; pydicom takes as long to say as a header to read.
+
+    Raises:
+        ValueError: It is not a transfer syntax.
+    """
+    syntax = UID(transfer_syntax_uid)
+    return Encoding(syntax.is_deflated, not syntax.is_implicit_VR, syntax.is_little_endian)
+
+
 def read_values(
     encoded: mmap | bytes,
     start: int,
     wanted: AbstractSet[int],
-    syntax: UID,
+    encoding: Encoding,
     *,
     maximum_elements: int,
 ) -> dict[int, bytes]:
@@ -87,23 +110,27 @@ def read_values(
         encoded: A file or message; the data set goes to its end.
         start: Where in it the data set begins.
         wanted: Tags of elements of the data set itself, not of items within.
-        syntax: Transfer syntax: whether VRs are encoded, and the byte order.
+        encoding: Of the data set once it is inflated.
         maximum_elements: Elements and items together, at every level.
 
     Raises:
         MalformedDataSet: Also where a wanted element is there twice.
     """
-    levels = [
-        _Level("data set", len(encoded), 0, not syntax.is_implicit_VR, syntax.is_little_endian)
-    ]
+    levels = [_Level("data set", len(encoded), 0, encoding.explicit, encoding.little_endian)]
     values: dict[int, bytes] = {}
     position = start
-    for _ in range(maximum_elements):
+    left = maximum_elements
+    while left > 0:
         while levels and not levels[-1].closed_by and position == levels[-1].end:
             levels.pop()
         if not levels:
             return values
         level = levels[-1]
+        if level.kind == "data set" and level.explicit and level.little_endian:
+            position, left = _plain_elements(encoded, position, level.end, wanted, left)
+            if position == level.end and not level.closed_by:
+                continue
+        left -= 1
         if position + 8 > level.end:
             raise MalformedDataSet("ends within an element")
         if level.kind == "data set":
@@ -113,6 +140,32 @@ def read_values(
         if len(levels) > 2 * MAXIMUM_DEPTH + 1:  # a sequence and its item are two levels
             raise MalformedDataSet("nests too deeply")
     raise MalformedDataSet("has too many elements")
+
+
+def _plain_elements(
+    encoded: mmap | bytes, position: int, end: int, wanted: AbstractSet[int], left: int
+) -> tuple[int, int]:
+    """Pass over elements that nothing is to be said of, in explicit VR little endian.
+
+    Most are: short values of defined length that nobody wants. Whatever is not stays for
+    ``_element``, which alone judges.
+
+    Returns:
+        Where the next element begins, and how many more may come.
+    """
+    while left and position + 8 <= end:
+        group, number, vr, length = _EXPLICIT.unpack_from(encoded, position)
+        following = position + 8 + length
+        if (
+            vr not in SHORT_LENGTH
+            or following > end
+            or group in _SPECIAL_GROUPS
+            or group << 16 | number in wanted
+        ):
+            break
+        position = following
+        left -= 1
+    return position, left
 
 
 def _element(

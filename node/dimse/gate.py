@@ -12,9 +12,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID
-
-from node.dimse.elements import MalformedDataSet, read_values
+from node.dimse.elements import MalformedDataSet, encoding_of, read_values
 from node.errors import RejectedInstance
 from node.profiles import IMAGE_CLASSES, SOP_CLASSES
 from node.uids import is_uid
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from node.dimse.elements import Encoding
     from node.spool import Spool
 
 CLASS_MISMATCH = 0xA900
@@ -101,14 +100,14 @@ def identify(path: Path, data_offset: int, transfer_syntax_uid: str, spool: Spoo
         RejectedInstance: It is malformed, or an identifier is missing or illegal.
         OSError: The disk failed.
     """
-    syntax = UID(transfer_syntax_uid)
-    if syntax.is_deflated:
+    encoding = encoding_of(transfer_syntax_uid)
+    if encoding.deflated:
         with spool.scratch() as inflated:
             _inflate(path, data_offset, inflated.write)
             if inflated.failure is not None:
                 raise inflated.failure
-            return _identify(inflated.path, 0, syntax)
-    return _identify(path, data_offset, syntax)
+            return _identify(inflated.path, 0, encoding)
+    return _identify(path, data_offset, encoding)
 
 
 def check_request(sop_class_uid: str, sop_instance_uid: str, abstract_syntax: str) -> None:
@@ -153,21 +152,21 @@ def may_decode(report: bytes, transfer_syntax_uid: str) -> bool:
     Empty items take a hundred times their bytes, also as a sequence in the guise of VR UN.
     """
     sequences = {_REFERENCED, _FAILED}
-    syntax = UID(transfer_syntax_uid)
+    encoding = encoding_of(transfer_syntax_uid)
     try:
-        disguised = read_values(report, 0, sequences, syntax, maximum_elements=REPORT_ELEMENTS)
+        disguised = read_values(report, 0, sequences, encoding, maximum_elements=REPORT_ELEMENTS)
     except MalformedDataSet:
         return False
     return not disguised
 
 
-def _identify(path: Path, data_offset: int, syntax: UID) -> Identity:
+def _identify(path: Path, data_offset: int, encoding: Encoding) -> Identity:
     with path.open("rb") as file:
         try:
             # Only the pages with element headers are ever read; a gigabyte of pixels is not.
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as encoded:
                 values = read_values(
-                    encoded, data_offset, _WANTED, syntax, maximum_elements=MAXIMUM_ELEMENTS
+                    encoded, data_offset, _WANTED, encoding, maximum_elements=MAXIMUM_ELEMENTS
                 )
         except MalformedDataSet as error:
             raise _malformed(str(error)) from error

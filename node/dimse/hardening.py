@@ -182,6 +182,9 @@ class Server(ThreadedAssociationServer):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
+    def service_actions(self) -> None:
+        """Do nothing each time round; pynetdicom collects garbage, which stops every thread."""
+
     def handle_error(self, _request: Any, client_address: Any) -> None:
         """Log that a connection failed before its association began."""
         error = type(sys.exception()).__name__

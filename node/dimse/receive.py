@@ -189,14 +189,6 @@ class Receiver:
             log.error("ledger_failed", error=cause_of(error))
             raise _out_of_resources(NO_LEDGER) from error
         reach("receive.row_written")
-        log.info(
-            "received",
-            receipt=receipt.value,
-            study=short(identity.study_uid),
-            series=short(identity.series_uid),
-            calling_ae=sender.calling_ae,
-            bytes=part.size_bytes,
-        )
         if receipt is Receipt.CONFLICT:
             raise RejectedInstance(
                 "Another instance has this UID.", do="Give this one its own UID.", status=CONFLICT
