@@ -1,6 +1,6 @@
 # make demo      a study in, its report and overlay back in the PACS: build/demo/
 # make test      every test, against real peers
-# make bench     seconds from quiet time to result, stage by stage
+# make bench     speed beside peers and the machine's limits: build/bench/bench.json, and plots
 # make evaluate  the figures of every model card, from public data beside the repository
 # make lint      style, types, import rules
 #
@@ -9,7 +9,8 @@
 #   TORCH_INDEX=ADDRESS   take torch, and the torchvision made for it, from this index. On Linux,
 #                         pip's default is the CUDA build of several GB; PyTorch's CPU index has
 #                         one of about 200 MB.
-#   ARGS='-k ecg'         more arguments for pytest, the demo, the bench or the evaluation
+#   ARGS='-k ecg'         more arguments for pytest, the demo, the bench or the evaluation;
+#                         the bench takes ARGS='--only receive,send'
 #   DATA=FOLDER           public recordings, images and weights for the evaluation
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14
@@ -27,9 +28,9 @@ demo: $(READY)
 	@$(BIN)/python -m tests.journeys.demo $(ARGS)
 
 test: $(READY) peers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 $(ARGS)
 
-bench: $(READY)
+bench: $(READY) peers
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 evaluate: $(READY)

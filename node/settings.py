@@ -5,6 +5,7 @@ Every default works on a fresh machine; a misspelt key is an error, not a silent
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -47,17 +48,21 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _cores() -> int:
+    return min(os.cpu_count() or 1, 8)
+
+
 class Listen(Section):
     """The C-STORE listener."""
 
     ae_title: AETitle = "RADNODE"
     host: str = "0.0.0.0"  # noqa: S104 - scanners are on other hosts; accept_from limits them
     port: Port = 11112
-    processes: int = Field(default=1, ge=1, le=64)
-    """Listener processes that share the port (SO_REUSEPORT)."""
+    processes: int = Field(default_factory=_cores, ge=1, le=64)
+    """Listener processes that share the port (SO_REUSEPORT); as many as cores, at most 8."""
     accept_from: dict[AETitle, str | tuple[str, ...]] = Field(default_factory=dict)
     """Calling AE title -> address or network (10.0.4.0/24) it may come from; empty: anyone."""
-    maximum_associations: int = Field(default=50, ge=1)
+    maximum_associations: int = Field(default=100, ge=1)
     """Per listener process."""
     maximum_pdu_bytes: int = Field(default=262_144, ge=4096, le=1 << 20)
     network_timeout_s: float = Field(default=60.0, gt=0)
@@ -123,13 +128,14 @@ class Work(Section):
     """The workers."""
 
     processes: int = Field(default=1, ge=1, le=64)
-    """Worker processes on this host; one per device."""
+    """Worker processes on this host. Two for each graphics card keep it busy: they take turns on
+    it, and one loads and encodes while the other infers."""
     memory_bytes: int = Field(default=16_000_000_000, ge=1_000_000_000)
     """Address space an inference process may use before its job fails."""
     jobs_per_process: int = Field(default=200, ge=1)
     """After this many jobs the inference process is replaced, between jobs."""
     threads: int = Field(default=0, ge=0)
-    """CPU threads of an inference process; 0: as many as there are cores."""
+    """CPU threads of an inference process; 0: the cores, shared among the processes."""
 
 
 class Receiver(Section):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from node.settings import Settings
+    from node.settings import Listen, Settings
     from node.store.ledger import Ledger
 
 log = get_logger(__name__)
@@ -38,6 +39,8 @@ SUPERVISED = "RADNODE_SUPERVISED"
 """Set for child roles: they end when their standard input does, that is, with us."""
 
 POLL_S = 0.5
+LOOK_S = 5.0
+"""How often the ledger is asked whether workers have spoken."""
 STOP_S = 20.0
 SILENT_S = 30.0
 LOOK_AGAIN_S = 15.0
@@ -45,6 +48,8 @@ LOOK_AGAIN_S = 15.0
 SETTLED_S = 60.0
 """A process that has run for this long starts again at once, and may be judged silent."""
 LONGEST_DELAY_S = 30.0
+RELEASE_S = 10.0
+"""In which listeners whose supervisor was killed give back their port."""
 
 
 @dataclass
@@ -143,13 +148,21 @@ def alone(settings: Settings) -> Iterator[None]:
 
 
 def up(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
-    """Run the whole node until ``stop``."""
+    """Run the whole node until ``stop``.
+
+    Raises:
+        ConfigError: Something else listens on the port.
+    """
+    _require_port(settings.listen, stop)
     running = roles(settings)
+    looked_at = time.monotonic()
     try:
         while not stop.is_set():
             for role in running:
                 _keep(role, settings)
-            _restart_silent_workers(running, ledger)
+            if time.monotonic() - looked_at >= LOOK_S:
+                looked_at = time.monotonic()
+                _restart_silent_workers(running, ledger)
             stop.wait(POLL_S)
     finally:
         _stop_all(running)
@@ -203,6 +216,34 @@ def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
             log.error("worker_silent", process=role.name)
             role.process.kill()
             role.process.wait()
+
+
+def _require_port(listen: Listen, stop: threading.Event) -> None:
+    """Make sure that nobody else takes the scanners' calls.
+
+    The listeners share the port among themselves, and the kernel would let a stranger of the same
+    user share it, too: some studies would go there. Those of a supervisor that was killed just
+    now are still on their way out.
+    """
+    until = time.monotonic() + RELEASE_S
+    while True:
+        try:
+            with socket.socket(_family(listen.host), socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((listen.host, listen.port))
+                probe.listen()
+        except OSError as error:
+            if time.monotonic() < until and not stop.wait(POLL_S):
+                continue
+            raise ConfigError(
+                f"Nothing can listen on {listen.host}:{listen.port}: {error.strerror}.",
+                do="Change listen.host or listen.port in radnode.toml, or stop what uses the port.",
+            ) from error
+        return
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _stop_all(running: list[Role]) -> None:

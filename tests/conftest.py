@@ -10,6 +10,7 @@ import pytest
 from node.settings import Complete, Listen, Settings, Spool, Work
 from node.store.ledger import Ledger, open_ledger
 from node.store.migrate import migrate
+from tests import parallel
 from tests.every_object import KEPT, Kept
 from tests.peers import free_port, postgres, valkey
 from tests.peers import orthanc as orthanc_peer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import BrowserContext
+    from xdist.workermanage import WorkerController
 
     from tests.peers.orthanc import Orthanc
     from tests.peers.postgres import Postgres
@@ -27,8 +29,28 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep what encoders return, for the validators at the end of the session."""
-    config.stash[KEPT] = Kept()
+    config.stash[KEPT] = Kept(parallel.shared_folder(config))
     config.stash[KEPT].watch()
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Before the processes start."""
+    parallel.prepare()
+
+
+def pytest_configure_node(node: WorkerController) -> None:
+    """Have every process keep what encoders return in one place."""
+    parallel.share(node, node.config.stash[KEPT].folder)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> parallel.Scheduler:
+    """Share out the tests in our way."""
+    return parallel.Scheduler(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let what looks at the objects of all processes begin."""
+    parallel.say_finished(session.config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,7 +110,7 @@ def settings(database: str, _migrated_sqlite: Path, tmp_path: Path) -> Settings:
     return Settings(
         data=data,
         database=database,
-        listen=Listen(host="127.0.0.1", port=free_port()),
+        listen=Listen(host="127.0.0.1", port=free_port(), processes=1),
         spool=Spool(minimum_free_bytes=0),
         complete=Complete(series_s=0.2, study_s=0.4),
         work=Work(threads=1),

@@ -13,8 +13,10 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import multiprocessing
 import pkgutil
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -45,15 +47,20 @@ _CLASSES = ("SOPClassUID", "ReferencedSOPClassUID")
 
 
 class Kept:
-    """Copies of what the encoders of this process returned, one of each structure."""
+    """Copies of what the encoders returned, one of each structure.
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="encoded-")
+    Args:
+        folder: Of other processes of this run that keep theirs there as well.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._own = tempfile.TemporaryDirectory(prefix="encoded-")
+        self.folder = folder or Path(self._own.name)
         self._paused = False
 
     @property
     def paths(self) -> list[Path]:
-        return sorted(Path(self._folder.name).iterdir())
+        return sorted(self.folder.glob("*.dcm"))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -65,9 +72,9 @@ class Kept:
     def keep(self, made: Dataset) -> None:
         if self._paused:
             return
-        new = Path(self._folder.name) / "new"
+        new = Path(self._own.name) / "new"
         write(Dataset(made), new)  # a copy, so that the encoder's own stays as it is
-        new.replace(new.with_name(f"{structure(dcmread(new))}.dcm"))
+        new.replace(self.folder / f"{structure(dcmread(new))}.dcm")
 
     def watch(self) -> None:
         """Have every encoder keep what it returns, for whoever imports it from now on."""
@@ -118,8 +125,15 @@ def results_in(folder: Path) -> Iterator[Path]:
 
 
 def one_of_each(paths: list[Path]) -> list[Path]:
-    """Return the first file of each structure."""
-    return list({structure(dcmread(path)): path for path in reversed(paths)}.values())
+    """Return the first file of each structure; to read all of them takes two cores a while."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        structures = list(pool.map(_structure_of, paths, chunksize=20))
+    pairs = zip(reversed(structures), reversed(paths), strict=True)
+    return list(dict(pairs).values())
+
+
+def _structure_of(path: Path) -> str:
+    return structure(dcmread(path))
 
 
 def with_new_content(paths: list[Path]) -> list[Path]:

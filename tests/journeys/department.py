@@ -304,7 +304,7 @@ def department(
             data=folder / "data",
             database=database,
             broker=url,
-            listen=Listen(host=HOST, port=port),
+            listen=Listen(host=HOST, port=port, processes=1),
             spool=Spool(minimum_free_bytes=0),
             complete=Complete(series_s=0.3, study_s=0.5, missing_s=3.0),
             work=Work(threads=2),

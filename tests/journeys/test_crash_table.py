@@ -213,7 +213,7 @@ def hospital(
             data=folder / "data",
             database=database,
             broker=broker.url,
-            listen=Listen(host=HOST, port=port),
+            listen=Listen(host=HOST, port=port, processes=1),
             spool=Spool(minimum_free_bytes=0),
             complete=Complete(series_s=0.5, study_s=0.7),
             work=Work(threads=1),

@@ -7,9 +7,12 @@ from collections import Counter
 import pytest
 from pydicom import dcmread
 
+from tests import parallel
 from tests.every_object import KEPT, one_of_each, results_in, with_new_content
 from tests.peers import pixelmed, validators
 from tests.peers.validators import complaints_about, is_report
+
+pytestmark = pytest.mark.timeout(900)  # its wait for the tests of other processes included
 
 PROGRAMS = ("dciodvfy", "dsrdump", "dcmpschk", "segimage2itkimage", "tid1500reader")
 
@@ -17,7 +20,11 @@ PROGRAMS = ("dciodvfy", "dsrdump", "dcmpschk", "segimage2itkimage", "tid1500read
 @pytest.fixture(scope="module")
 def objects(request, tmp_path_factory):
     """One file of each structure."""
-    made = [*request.config.stash[KEPT].paths, *results_in(tmp_path_factory.getbasetemp())]
+    parallel.wait_for_others(request.config, timeout_s=600.0)
+    folder = tmp_path_factory.getbasetemp()
+    if parallel.shared_folder(request.config) is not None:
+        folder = folder.parent  # each process has a folder there
+    made = [*request.config.stash[KEPT].paths, *results_in(folder)]
     if not made:
         pytest.skip("no test of this session made a result object")
     kept = one_of_each(made)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -11,8 +13,9 @@ import psutil
 import pytest
 
 from node import embedded, supervise
+from node.cli.options import ready_ledger
 from node.errors import ConfigError
-from node.settings import Settings
+from node.settings import Listen, Settings
 from node.store import workers
 from node.store.ledger import Ledger
 from node.store.tables import worker
@@ -292,3 +295,16 @@ def test_a_node_has_as_many_listeners_and_workers_as_its_settings_say(tmp_path: 
         *(worker_name(number) for number in (1, 2, 3)),
     ]
     assert supervise.roles(settings)[0].name == "broker"
+
+
+def test_a_node_does_not_start_where_something_else_listens(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervise, "RELEASE_S", 0.0)
+    with socket.socket() as other:
+        # The kernel would let both have it.
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        listen = Listen(host="127.0.0.1", port=other.getsockname()[1], processes=2)
+        settings = Settings(data=tmp_path, listen=listen)
+        with pytest.raises(ConfigError, match="Nothing can listen"):
+            supervise.up(settings, ready_ledger(settings), threading.Event())

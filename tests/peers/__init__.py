@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 DATA = REPOSITORY.parent / "shared" / "data"
+
+_PORTS = itertools.count()
+_PORTS_A_PROCESS = 2_000
 
 # Where packages put programs that are not on an ordinary user's PATH; first, our own .venv.
 _MORE_FOLDERS = (
@@ -58,11 +62,23 @@ def require_data(*parts: str) -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback TCP port that nobody uses now, and that this process never had before.
+
+    Below those that systems give to outgoing connections (32768 of Linux), so that none takes
+    it before a test does. Processes that share the tests have ranges of their own.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + process % 10 * _PORTS_A_PROCESS
+    for _ in range(_PORTS_A_PROCESS):
+        port = first + (os.getpid() + next(_PORTS)) % _PORTS_A_PROCESS
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError("no port is free")
 
 
 def accepts(port: int) -> bool:

@@ -42,6 +42,10 @@ class Orthanc:
         )
         return tuple(found)
 
+    def count(self) -> int:
+        """Return how many instances it holds."""
+        return int(json.loads(self._request("GET", "/statistics"))["CountInstances"])
+
     def file(self, instance: str) -> bytes:
         """Return the Part 10 file of one instance, as stored."""
         return self._request("GET", f"/instances/{instance}/file")
@@ -79,12 +83,13 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, *, dicom_web: bool = False) -> Iterator[Orthanc]:
+def orthanc(folder: Path, *, dicom_web: bool = False, threads: int = 4) -> Iterator[Orthanc]:
     """Run Orthanc with its storage in ``folder``.
 
     Args:
         folder: For storage, configuration and log.
         dicom_web: Answer DICOMweb at ``/dicom-web/``, and take SOP classes that it does not know.
+        threads: That serve associations; with fewer than associations, some wait for others.
     """
     program = require("Orthanc")
     if dicom_web and not DICOM_WEB.exists():
@@ -102,6 +107,7 @@ def orthanc(folder: Path, *, dicom_web: bool = False) -> Iterator[Orthanc]:
                 "Plugins": [str(DICOM_WEB)] if dicom_web else [],
                 "DicomAet": peer.ae_title,
                 "DicomPort": peer.port,
+                "DicomThreadsCount": threads,
                 "DicomAlwaysAllowEcho": True,
                 "DicomAlwaysAllowStore": True,
                 "HttpPort": peer.http_port,

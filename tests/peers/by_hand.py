@@ -1,0 +1,139 @@
+"""The acceptor's side of an association byte by byte, so that a test or a bench decides on each."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+)
+
+if TYPE_CHECKING:
+    import socket
+
+P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 4, 5, 6, 7
+"""PDU types (PS3.8 section 9.3)."""
+COMMAND, LAST = 0x01, 0x02
+"""Bits of the message control header (PS3.8 section E.2)."""
+C_STORE_RSP = 0x8001
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message as it came.
+
+    Attributes:
+        message_id: Of the request.
+        command: Its command set, encoded.
+        data_set: Its data set, encoded.
+        fragments: (bytes of the PDU after its header, message control header, bytes of the
+            fragment), in order.
+    """
+
+    message_id: int
+    command: bytes
+    data_set: bytes
+    fragments: tuple[tuple[int, int, int], ...]
+
+
+def accept(listener: socket.socket, *, maximum_bytes: int = 16_384) -> socket.socket:
+    """Take one connection, and accept all that is proposed on it.
+
+    Args:
+        listener: Bound.
+        maximum_bytes: Of a PDU, as it is told to the peer; 0: any.
+    """
+    connection, _ = listener.accept()
+    request = A_ASSOCIATE_RQ()
+    request.decode(pdu(connection))
+    proposed = request.to_primitive()
+    accepted = A_ASSOCIATE()
+    accepted.application_context_name = proposed.application_context_name
+    accepted.calling_ae_title = proposed.calling_ae_title
+    accepted.called_ae_title = proposed.called_ae_title
+    accepted.result, accepted.result_source = 0, 1
+    contexts = proposed.presentation_context_definition_list
+    for context in contexts:
+        context.result = 0
+        context.transfer_syntax = [context.transfer_syntax[0]]
+    accepted.presentation_context_definition_results_list = contexts
+    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received = maximum_bytes
+    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    accepted.user_information = [length, implementation]
+    answer = A_ASSOCIATE_AC()
+    answer.from_primitive(accepted)
+    connection.sendall(answer.encode())
+    return connection
+
+
+def message(connection: socket.socket) -> Message:
+    """Read one message with a data set."""
+    parts = {True: bytearray(), False: bytearray()}
+    fragments: list[tuple[int, int, int]] = []
+    while not fragments or fragments[-1][1] != LAST:
+        one = pdu(connection)
+        assert one[0] == P_DATA_TF, one[:10]
+        position = 6
+        while position < len(one):
+            length, _, control = struct.unpack_from(">LBB", one, position)
+            fragment = one[position + 6 : position + 4 + length]
+            parts[bool(control & COMMAND)] += fragment
+            fragments.append((len(one) - 6, control, len(fragment)))
+            position += 4 + length
+    command = bytes(parts[True])
+    return Message(message_id_of(command), command, bytes(parts[False]), tuple(fragments))
+
+
+def message_id_of(command: bytes) -> int:
+    """Return the Message ID, (0000,0110), of an encoded command set."""
+    at = command.index(struct.pack("<HHL", 0x0000, 0x0110, 2)) + 8
+    return int.from_bytes(command[at : at + 2], "little")
+
+
+def response(
+    message_id: int, status: int = 0x0000, *, command: int = C_STORE_RSP, data_set: bytes = b""
+) -> bytes:
+    """Return the PDU of a response."""
+    values = {
+        0x0100: command,
+        0x0120: message_id,
+        0x0800: 1 if data_set else 0x0101,
+        0x0900: status,
+    }
+    elements = b"".join(struct.pack("<HHLH", 0, tag, 2, values[tag]) for tag in sorted(values))
+    whole = struct.pack("<HHLL", 0x0000, 0x0000, 4, len(elements)) + elements
+    pdvs = pdv(whole, COMMAND | LAST) + (pdv(data_set, LAST) if data_set else b"")
+    return header(P_DATA_TF, len(pdvs)) + pdvs
+
+
+def pdv(fragment: bytes, control: int) -> bytes:
+    """Return a PDV of the first presentation context."""
+    return struct.pack(">LBB", len(fragment) + 2, 1, control) + fragment
+
+
+def header(pdu_type: int, length: int = 4) -> bytes:
+    """Return the header of a PDU."""
+    return struct.pack(">BxL", pdu_type, length)
+
+
+def pdu(connection: socket.socket) -> bytes:
+    """Read one PDU; empty if the peer has closed."""
+    first = _exactly(connection, 6)
+    return first + _exactly(connection, int.from_bytes(first[2:6], "big")) if first else b""
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    content = bytearray()
+    while len(content) < count:
+        more = connection.recv(count - len(content))
+        if not more:
+            return b""
+        content += more
+    return bytes(content)
