@@ -154,6 +154,9 @@ class Server(ThreadedAssociationServer):
 
     def end(self) -> None:
         """Accept nothing more, abort what is open, and return when all of it has ended."""
+        if self.socket is not None:
+            with suppress(OSError):  # wakes the accepting thread, where the system allows it
+                self.socket.shutdown(socket.SHUT_RDWR)
         BaseServer.shutdown(self)
         for association in self.active_associations:
             if association.is_established:

@@ -39,8 +39,8 @@ HEARTBEAT_S = 15.0
 ASSOCIATE_S = 5.0
 """Seconds that a new connection has to ask for its association."""
 
-POLL_S = 0.1
-"""How often the accepting thread looks whether it shall end."""
+POLL_S = 5.0
+"""How often the accepting thread looks whether it shall end, where nothing wakes it."""
 
 _config.LOG_HANDLER_LEVEL = "none"  # or it prints every message, UIDs and all, at DEBUG
 

@@ -20,7 +20,7 @@ from node.dimse import gate
 from node.domain import Receipt, ReceivedInstance
 from node.errors import RejectedInstance
 from node.group_commit import GroupCommit
-from node.log import get_logger, short
+from node.log import get_logger
 from node.spool import Part
 from node.store import receiving
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -89,7 +89,7 @@ class Receiver:
     ledger: Ledger
     minimum_free_bytes: int
     _places: GroupCommit[Part, str | OSError] = field(init=False)
-    _rows: GroupCommit[ReceivedInstance, Receipt] = field(init=False)
+    _rows: GroupCommit[ReceivedInstance, Receipt | SQLAlchemyError] = field(init=False)
 
     def __post_init__(self) -> None:
         """Let the associations wait for the disk and the database together."""
@@ -185,6 +185,8 @@ class Receiver:
                     sender=sender,
                 )
             )
+            if isinstance(receipt, SQLAlchemyError):
+                raise receipt
         except SQLAlchemyError as error:
             log.error("ledger_failed", error=cause_of(error))
             raise _out_of_resources(NO_LEDGER) from error
@@ -204,13 +206,14 @@ class Receiver:
         part.sync()
         return identity
 
-    def _index(self, group: Sequence[ReceivedInstance]) -> Sequence[Receipt]:
+    def _index(self, group: Sequence[ReceivedInstance]) -> Sequence[Receipt | SQLAlchemyError]:
         try:
             return index(self.ledger, group)
-        except (DataError, IntegrityError):  # one of them is to blame, not its neighbours
+        except (DataError, IntegrityError) as error:
             if len(group) == 1:
-                raise
-        return [receipt for one in group for receipt in index(self.ledger, [one])]
+                return [error]
+        # One of them is to blame; its neighbours shall not suffer for it.
+        return [outcome for one in group for outcome in self._index([one])]
 
 
 def received(  # noqa: PLR0913 - the columns of a row

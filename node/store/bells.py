@@ -8,7 +8,7 @@ from sqlalchemy import and_, or_, select, update
 
 from node.clock import database_now, is_due
 from node.domain import JobState
-from node.store.jobs import lost
+from node.store.jobs import IS_OPEN, lost
 from node.store.tables import job, outbox
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def forgotten(db: Connection, limit: int = 100) -> tuple[str, ...]:
     for_long = is_due(job.c.next_attempt_at + FORGOTTEN_S)
     rows = db.execute(
         select(job.c.id)
-        .where(or_(and_(job.c.state == JobState.SCHEDULED, for_long), lost()))
+        .where(IS_OPEN, or_(and_(job.c.state != JobState.IN_PROGRESS, for_long), lost()))
         .order_by(job.c.priority, job.c.planned_at)
         .limit(limit)
     )

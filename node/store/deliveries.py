@@ -15,7 +15,7 @@ from sqlalchemy import and_, delete, func, select, update
 from node.clock import LONGEST_WAIT_S, database_now, is_due
 from node.domain import Artifact, DeliveryState, DueDelivery
 from node.store import events
-from node.store.statements import insert_if_new
+from node.store.statements import insert_if_new, spelled
 from node.store.tables import artifact, delivery, job
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ def without_destination(db: Connection, known: Collection[str]) -> tuple[tuple[s
     """Return (SOP Instance UID, destination) of what is to be sent, but not to one of ``known``."""
     rows = db.execute(
         select(delivery.c.sop_instance_uid, delivery.c.destination).where(
-            _elsewhere(known), delivery.c.state == DeliveryState.PENDING
+            _elsewhere(known), delivery.c.state == spelled(DeliveryState.PENDING.value)
         )
     )
     return tuple((row[0], row[1]) for row in rows)

@@ -25,6 +25,7 @@ from node.domain import (
 )
 from node.errors import LeaseLost
 from node.store import events
+from node.store.statements import spelled
 from node.store.tables import job, job_input, outbox
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
 LEASE_S = 60.0
 MAXIMUM_ATTEMPTS = 3
 
+IS_OPEN = job.c.state.not_in(
+    [spelled(state.value) for state in JobState if state not in OPEN_JOB_STATES]
+)
+"""In the words of ``ix_job_open``, which has the most urgent first, and no history."""
+
 
 # --- working ---------------------------------------------------------------------------------
 
@@ -44,11 +50,12 @@ def claim(db: Connection, worker_name: str) -> Lease | None:
 
     A job whose attempts are used up is quarantined here: its last worker died with it.
     """
-    waits = and_(job.c.state == JobState.SCHEDULED, is_due(job.c.next_attempt_at))
+    # Not "scheduled": another index would find those, and each of them would be put in order.
+    waits = and_(job.c.state != JobState.IN_PROGRESS, is_due(job.c.next_attempt_at))
     while True:
         row = db.execute(
             select(job)
-            .where(or_(waits, lost()))
+            .where(IS_OPEN, or_(waits, lost()))
             .order_by(job.c.priority, job.c.planned_at, job.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -67,9 +74,9 @@ def claim(db: Connection, worker_name: str) -> Lease | None:
 
 
 def lost() -> ColumnElement[bool]:
-    """Whether the lease of a row of ``job`` has run out: its worker is gone."""
+    """Whether the lease of an open row of ``job`` has run out: its worker is gone."""
     expired = is_due(job.c.lease_until, longest_wait_s=2.0 * LEASE_S)
-    return and_(job.c.state == JobState.IN_PROGRESS, expired)
+    return and_(job.c.state != JobState.SCHEDULED, expired)
 
 
 def _lease(db: Connection, row: Row[Any], worker_name: str) -> Lease:

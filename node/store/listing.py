@@ -35,22 +35,17 @@ def _rows(db: Connection, query: Select[Any]) -> list[Row]:
 
 def studies(db: Connection, limit: int) -> list[Row]:
     """Return the studies that moved last, newest first."""
-    counted = (
-        select(
-            instance.c.study_uid,
-            func.count().label("instances"),
-            func.count(instance.c.series_uid.distinct()).label("series"),
-        )
-        .where(~instance.c.own_result)
-        .group_by(instance.c.study_uid)
-        .subquery()
-    )
+    last = select(study).order_by(study.c.last_instance_at.desc()).limit(limit).subquery()
+    # Counted for those that are shown, not for all that the ledger has ever held.
+    its_own = (instance.c.study_uid == last.c.study_uid, ~instance.c.own_result)
+    number_of_series = func.count(instance.c.series_uid.distinct())
     rows = _rows(
         db,
-        select(study, counted.c.instances, counted.c.series)
-        .join(counted, counted.c.study_uid == study.c.study_uid)
-        .order_by(study.c.last_instance_at.desc())
-        .limit(limit),
+        select(
+            last,
+            select(func.count()).where(*its_own).scalar_subquery().label("instances"),
+            select(number_of_series).where(*its_own).scalar_subquery().label("series"),
+        ).order_by(last.c.last_instance_at.desc()),
     )
     return [{"study": short(row["study_uid"]), **row} for row in rows]
 

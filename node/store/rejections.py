@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import case, exists, func, select
 
 from node.domain import Artifact, DeliveryState, Outcome, Role
 from node.store.deliveries import plan_deliveries
+from node.store.statements import spelled
 from node.store.tables import artifact, delivery, job
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select
 
 _HELD = (DeliveryState.SENT.value, DeliveryState.COMMITTED.value)
 
@@ -71,26 +72,26 @@ def plan_due(db: Connection, destination: str, *, commits: bool) -> int:
     safe = (DeliveryState.COMMITTED.value,) if commits else _HELD
     earlier = job.alias("earlier")
 
-    mine = (
-        select(func.count())
-        .select_from(delivery.join(own, own.c.sop_instance_uid == delivery.c.sop_instance_uid))
-        .where(own.c.job_id == note.c.job_id, delivery.c.destination == destination)
-    )
-    before = (
-        select(func.count())
-        .select_from(
-            delivery.join(old, old.c.sop_instance_uid == delivery.c.sop_instance_uid).join(
-                earlier, earlier.c.id == old.c.job_id
-            )
+    def number_of(objects: Select[tuple[str]], which: ColumnElement[bool]) -> ScalarSelect[int]:
+        # In these words the few objects are looked for, and not all that ever went there.
+        return (
+            select(func.count(case((which, 1))))
+            .where(delivery.c.sop_instance_uid.in_(objects), delivery.c.destination == destination)
+            .scalar_subquery()
         )
+
+    mine = select(own.c.sop_instance_uid).where(own.c.job_id == note.c.job_id).correlate(note)
+    before = (
+        select(old.c.sop_instance_uid)
+        .join(earlier, earlier.c.id == old.c.job_id)
         .where(
             earlier.c.study_uid == job.c.study_uid,
             earlier.c.series_uid == job.c.series_uid,
             earlier.c.sop_instance_uid == job.c.sop_instance_uid,
             earlier.c.pipeline == job.c.pipeline,
             earlier.c.planned_at < job.c.planned_at,
-            delivery.c.destination == destination,
         )
+        .correlate(job)
     )
     planned = exists().where(
         delivery.c.sop_instance_uid == note.c.sop_instance_uid,
@@ -100,12 +101,12 @@ def plan_due(db: Connection, destination: str, *, commits: bool) -> int:
         select(*(note.c[name] for name in Artifact.__dataclass_fields__))
         .join(job, job.c.id == note.c.job_id)
         .where(
-            note.c.role == Role.REJECTION,
+            note.c.role == spelled(Role.REJECTION.value),
             ~planned,
-            mine.where(delivery.c.state.in_(safe)).scalar_subquery() > 0,
-            mine.where(delivery.c.state.not_in(safe)).scalar_subquery() == 0,
-            before.where(delivery.c.state.in_(_HELD)).scalar_subquery() > 0,
-            before.where(delivery.c.state == DeliveryState.PENDING).scalar_subquery() == 0,
+            number_of(mine, delivery.c.state.in_(safe)) > 0,
+            number_of(mine, delivery.c.state.not_in(safe)) == 0,
+            number_of(before, delivery.c.state.in_(_HELD)) > 0,
+            number_of(before, delivery.c.state == DeliveryState.PENDING) == 0,
         )
     )
     notes = tuple(Artifact(*row) for row in db.execute(due))

@@ -23,7 +23,8 @@ def unrouted_series(db: Connection) -> tuple[CompletedSeries, ...]:
     rows = db.execute(
         select(series.c.study_uid, series.c.series_uid, series.c.modality, series.c.revision)
         .where(
-            series.c.state == StudyState.COMPLETE,
+            # Not "complete": another index would find those, and that is all there ever was.
+            series.c.state != StudyState.RECEIVING,
             series.c.routed_revision < series.c.revision,
             is_due(func.coalesce(series.c.route_at, 0.0)),
         )
@@ -82,7 +83,7 @@ def unrouted_studies(db: Connection) -> tuple[CompletedStudy, ...]:
     rows = db.execute(
         select(study.c.study_uid, study.c.revision)
         .where(
-            study.c.state == StudyState.COMPLETE,
+            study.c.state != StudyState.RECEIVING,
             study.c.routed_revision < study.c.revision,
             ~unrouted,
             is_due(func.coalesce(study.c.route_at, 0.0)),

@@ -62,13 +62,28 @@ def close_associations_of(db: Connection, listener: str) -> None:
     Their senders come back: what they were sending has its whole quiet time before it again.
     """
     theirs = select(association.c.id).where(association.c.listener == listener)
-    for fed, uid in ((series, "series_uid"), (study, "study_uid")):
-        sent = select(instance.c[uid]).where(instance.c.association_id.in_(theirs))
-        db.execute(
-            update(fed)
-            .where(fed.c.state == StudyState.RECEIVING, fed.c[uid].in_(sent))
-            .values(last_instance_at=database_now())
+    # The study before its series, and one after the other by their keys, as whoever receives.
+    for fed, same in (
+        (study, instance.c.study_uid == study.c.study_uid),
+        (
+            series,
+            and_(
+                instance.c.study_uid == series.c.study_uid,
+                instance.c.series_uid == series.c.series_uid,
+            ),
+        ),
+    ):
+        key = fed.primary_key
+        sent = exists().where(same, instance.c.association_id.in_(theirs))
+        fed_by_them = (
+            select(*key)
+            .where(fed.c.state == StudyState.RECEIVING, sent)
+            .order_by(*key)
+            .with_for_update()
         )
+        for row in db.execute(fed_by_them).all():
+            this = and_(*(column == value for column, value in zip(key, row, strict=True)))
+            db.execute(update(fed).where(this).values(last_instance_at=database_now()))
     db.execute(delete(association).where(association.c.listener == listener))
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    text,
 )
 
 from node.domain import DeliveryState, JobState, Mode, StudyState
@@ -42,7 +43,12 @@ def _one_of(
     return CheckConstraint(f"{column} IN ({', '.join(repr(s.value) for s in states)})", name=column)
 
 
-# --- receive (store.studies) -----------------------------------------------------------------
+def _only(name: str, *columns: str, where: str) -> Index:
+    """Return an index of few of many rows. A query uses it that says ``where`` in these words."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+# --- receive (store.receiving, store.studies) ------------------------------------------------
 
 association = Table(  # an open DICOM association that may still bring instances
     "association",
@@ -72,7 +78,6 @@ instance = Table(  # one SOP instance, durable in the spool since before its 0x0
     Column("received_at", Double, nullable=False),  # last time, if it was sent again
     Index(None, "study_uid", "series_uid"),
     Index(None, "path"),
-    Index(None, "association_id"),
 )
 
 conflict = Table(  # same SOP Instance UID, other bytes: kept aside for a person
@@ -99,6 +104,7 @@ study = Table(
     Column("route_at", Double),  # not before; NULL: at once
     _one_of("state", StudyState),
     Index(None, "state", "last_instance_at"),
+    _only("ix_study_unrouted", "completed_at", where="routed_revision < revision"),
 )
 
 series = Table(  # completes on its own, so that its jobs need not wait for the study
@@ -115,6 +121,7 @@ series = Table(  # completes on its own, so that its jobs need not wait for the 
     Column("route_at", Double),  # not before; NULL: at once
     _one_of("state", StudyState),
     Index(None, "state", "last_instance_at"),
+    _only("ix_series_unrouted", "completed_at", where="routed_revision < revision"),
 )
 
 # --- plan, relay, worker (store.plans, store.jobs) -------------------------------------------
@@ -154,6 +161,13 @@ job = Table(  # one pipeline on one series, recording or study, as it was at one
     _one_of("state", JobState),
     Index(None, "state", "priority", "planned_at"),
     Index(None, "study_uid", "series_uid", "pipeline"),
+    _only(
+        "ix_job_open",
+        "priority",
+        "planned_at",
+        "id",
+        where="state NOT IN ('completed', 'canceled', 'quarantined')",
+    ),
 )
 
 job_input = Table(  # the series that a job takes for each input; none came for one without a row
@@ -208,6 +222,7 @@ artifact = Table(  # one result object; its file was durable before this row
     Column("written_at", Double, nullable=False),
     Index(None, "job_id"),
     Index(None, "study_uid"),
+    _only("ix_artifact_rejection", "job_id", where="role = 'rejection'"),
 )
 
 delivery = Table(  # one object on its way to one destination
@@ -229,6 +244,7 @@ delivery = Table(  # one object on its way to one destination
     _one_of("state", DeliveryState),
     Index(None, "destination", "state", "next_attempt_at"),
     Index(None, "transaction_uid"),
+    _only("ix_delivery_pending", "destination", where="state = 'pending'"),
 )
 
 commitment = Table(  # one N-ACTION; written before it is sent (PS3.4 J.3.2)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def quiet_ends_in_s(
     db: Connection, series_quiet: Quiet, study_quiet: Quiet, *, held_s: float
 ) -> float:
-    """Return in how many seconds the next quiet time ends; infinity if nothing is receiving.
+    """Return in how many seconds the next quiet time ends; infinity if none is still to end.
 
     Args:
         db: A connection.

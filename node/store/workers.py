@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, select
 
 from node.clock import database_now
+from node.store.jobs import IS_OPEN
 from node.store.statements import insert_or_update
 from node.store.tables import job, worker
 
@@ -33,4 +34,5 @@ def silent_s(db: Connection, name: str) -> float | None:
 
 def holds_lease(db: Connection, token: str) -> bool:
     """Whether some worker still works under ``token``."""
-    return bool(db.execute(select(exists().where(job.c.lease_token == token))).scalar_one())
+    held = exists().where(IS_OPEN, job.c.lease_token == token)
+    return bool(db.execute(select(held)).scalar_one())
