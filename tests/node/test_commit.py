@@ -23,6 +23,7 @@ from node.settings import DimseDestination, FolderDestination, Settings
 from node.store import commitments
 from node.store.tables import commitment as transactions
 from node.store.tables import delivery
+from node.wake import Alarm
 from tests.node.receiving import listening
 from tests.node.results import happened, make_due, rows, states, waiting_result
 from tests.peers import wait_until
@@ -69,14 +70,15 @@ def ask(settings: Settings, ledger: Ledger) -> int:
 
 
 @contextmanager
-def committing(settings: Settings, ledger: Ledger) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=commit.run, args=(settings, ledger, stop))
+def committing(settings: Settings, ledger: Ledger) -> Iterator[Alarm]:
+    alarm, stop = Alarm(), threading.Event()
+    thread = threading.Thread(target=commit.run, args=(settings, ledger, alarm, stop))
     thread.start()
     try:
-        yield
+        yield alarm
     finally:
         stop.set()
+        alarm.ring()
         thread.join(60.0)
     assert not thread.is_alive()
 
@@ -310,15 +312,16 @@ def test_the_loop_commits_what_the_deliverer_sends(
     monkeypatch.setattr(deliver, "FIRST_PAUSE_S", 0.2)
     archive.script = Script(commit=("cut", "new", "same"))
     stop = threading.Event()
-    thread = threading.Thread(target=deliver.run, args=(sent, ledger, stop))
-    thread.start()
-    with committing(sent, ledger):
+    with committing(sent, ledger) as alarm:
+        thread = threading.Thread(target=deliver.run, args=(sent, ledger, alarm, stop))
+        thread.start()
         wait_until(lambda: len(archive.journal("commit")) == 1)
         make_due(ledger)
         wait_until(lambda: states(ledger) == ["committed", "committed"])
         waiting_result(sent, ledger, ["pacs"], name="another study")
+        alarm.ring()
         wait_until(lambda: states(ledger) == ["committed"] * 4)
-    stop.set()
+        stop.set()
     thread.join(30.0)
 
 

@@ -12,12 +12,13 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
 
-from node import deliver
+from node import deliver, wake
 from node.dimse import sender
 from node.errors import PeerRefused, PeerUnreachable
 from node.settings import DimseDestination, FolderDestination
 from node.store import deliveries
 from node.store.tables import artifact, delivery
+from node.wake import Alarm
 from tests.node.results import (
     data_set_digest,
     happened,
@@ -51,14 +52,15 @@ def dimse(port: int, ae_title: str = "PACS", *, timeout_s: float = 10.0) -> Dims
 
 
 @contextmanager
-def delivering(settings: Settings, ledger: Ledger) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=deliver.run, args=(settings, ledger, stop))
+def delivering(settings: Settings, ledger: Ledger) -> Iterator[Alarm]:
+    alarm, stop = Alarm(), threading.Event()
+    thread = threading.Thread(target=deliver.run, args=(settings, ledger, alarm, stop))
     thread.start()
     try:
-        yield
+        yield alarm
     finally:
         stop.set()
+        alarm.ring()
         thread.join(60.0)
     assert not thread.is_alive()
 
@@ -374,14 +376,40 @@ def test_a_dead_destination_delays_no_other(
             pacs=dimse(archive.port),
             folder=FolderDestination(kind="folder", path=tmp_path / "out"),
         )
-        with delivering(settings, ledger):
+        with delivering(settings, ledger) as alarm:
             for number in range(3):
                 everywhere = ["stalled", "pacs", "folder"]
                 waiting_result(settings, ledger, everywhere, name=f"study {number}")
+            alarm.ring()
             wait_until(lambda: states(ledger, "pacs") == ["sent"] * 6)
             wait_until(lambda: states(ledger, "folder") == ["sent"] * 6)
             assert states(ledger, "stalled") == ["pending"] * 6
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 6
+
+
+def _reached(ledger: Ledger, expected: list[str]) -> None:
+    wait_until(lambda: states(ledger, "folder") == expected)
+
+
+@once
+@pytest.mark.parametrize(("poll_s", "rings"), [(3600.0, True), (0.1, False)])
+def test_it_is_woken_and_looks_by_itself_where_the_word_was_lost(
+    settings: Settings,
+    ledger: Ledger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    poll_s: float,
+    rings: bool,
+) -> None:
+    monkeypatch.setattr(wake, "POLL_S", poll_s)
+    settings = to(settings, folder=FolderDestination(kind="folder", path=tmp_path))
+    with delivering(settings, ledger) as alarm:
+        for number in range(3):  # whatever it had seen when it began
+            made = waiting_result(settings, ledger, ["folder"], name=f"study {number}")
+            if rings:
+                alarm.ring()
+            sent = ["sent"] * len(made) * (number + 1)
+            _reached(ledger, sent)
 
 
 def test_what_waited_for_a_pacs_goes_when_it_is_back_in_order_and_once(

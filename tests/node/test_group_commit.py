@@ -32,13 +32,18 @@ def pool():
         yield threads
 
 
+def with_thread(group):
+    return [(one, threading.get_ident()) for one in group]
+
+
+def doubled(group):
+    return [2 * one for one in group]
+
+
 def test_one_alone_is_done_in_its_own_thread():
-    threads = []
-    commit = GroupCommit(
-        lambda group: [threads.append(threading.get_ident()) or one for one in group]
-    )
-    assert [commit("a"), commit("b")] == ["a", "b"]
-    assert threads == [threading.get_ident()] * 2
+    commit: GroupCommit[str, tuple[str, int]] = GroupCommit(with_thread)
+    own = threading.get_ident()
+    assert [commit("a"), commit("b")] == [("a", own), ("b", own)]
 
 
 def test_what_comes_while_one_is_at_work_is_the_next_group(pool):
@@ -73,6 +78,6 @@ def test_what_fails_fails_for_its_group_and_for_nobody_else(pool):
 
 
 def test_nobody_is_left_waiting_when_many_come_at_once(pool):
-    commit = GroupCommit(lambda group: [2 * number for number in group])
+    commit: GroupCommit[int, int] = GroupCommit(doubled)
     numbers = range(2000)
     assert list(pool.map(commit, numbers)) == [2 * number for number in numbers]

@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from node.errors import ModelFailed
+from node.errors import GpuTooSmall, ModelFailed
+from node.gpus import Seat, gpus
 from node.inference import InferenceProcess
 from node.settings import Work
 from tests.peers import REPOSITORY, wait_until
@@ -117,6 +121,25 @@ class Closes(Harmless):
         time.sleep(600)
 
 
+class Keeps(Harmless):
+    """Large weights, that stay warm."""
+
+    def warm_up(self):
+        self.weights = np.empty(1_800_000_000, np.uint8)
+
+
+class Needs(Harmless):
+    """Fits into a process of its own."""
+
+    def run(self, ct):
+        return Result(notes=(str(np.empty(1_200_000_000, np.uint8).nbytes),))
+
+
+class Large(Harmless):
+    name = "large"
+    gpu_memory_bytes = 9_000_000_000_000
+
+
 class IsCold(Harmless):
     def warm_up(self):
         raise OSError("Weights of Phantom^Bright are gone")
@@ -133,6 +156,9 @@ NAMES = {
     "closes": "Closes",
     "scribbles": "Scribbles",
     "is-cold": "IsCold",
+    "large": "Large",
+    "keeps": "Keeps",
+    "needs": "Needs",
 }
 
 
@@ -249,6 +275,18 @@ def test_a_model_that_fails_is_told_in_a_sentence_and_the_next_job_works(
     assert model.run("harmless")["outcome"] == "nothing_found"
 
 
+def test_a_job_gets_the_memory_that_earlier_models_keep_warm(
+    model: Model, paths: list[str], tmp_path: Path
+) -> None:
+    inference = InferenceProcess(Work(threads=1, memory_bytes=3 * GIGABYTE))
+    crowded = Model(inference, paths, tmp_path)
+    assert crowded.run("keeps")["outcome"] == "nothing_found"
+    pid = crowded.pid
+    assert crowded.run("needs")["outcome"] == "nothing_found"
+    assert crowded.pid != pid
+    inference.kill()
+
+
 def test_a_model_past_its_deadline_is_killed_with_all_that_it_started(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +295,47 @@ def test_a_model_past_its_deadline_is_killed_with_all_that_it_started(
     assert model.fails("starts", deadline_s=3.0) == "The model did not finish before its deadline."
     gone(int(helper.read_text()))
     assert model.run("harmless")["outcome"] == "nothing_found"
+
+
+def test_the_wait_for_a_card_is_not_the_models_time_and_its_turn_is_told(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _driver(tmp_path, monkeypatch)
+    seats = tmp_path / "gpus"
+    inference = InferenceProcess(Work(threads=1), tmp_path / "models", seats)
+    waiting = Model(inference, model._paths, tmp_path)
+    assert "wait" in waiting.run("harmless")["seconds"]
+    other = ExitStack()
+    other.enter_context(Seat(seats, gpus()).turn(SimpleNamespace(name="other"), lambda _: None))
+    given_back_at = time.monotonic() + 6.0
+
+    def give_back_after_the_deadline() -> None:
+        if time.monotonic() > given_back_at:
+            other.close()
+
+    answer = waiting.run("harmless", deadline_s=5.0, tick=give_back_after_the_deadline)
+    inference.kill()
+    assert answer["outcome"] == "nothing_found"
+
+
+def test_a_model_larger_than_the_card_is_told_as_such(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _driver(tmp_path, monkeypatch)
+    inference = InferenceProcess(Work(threads=1), tmp_path / "models", tmp_path / "gpus")
+    with pytest.raises(GpuTooSmall, match=r"large needs 9000.0 GB"):
+        Model(inference, model._paths, tmp_path).run("large")
+    inference.kill()
+
+
+def _driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this host own a graphics card of 1 GB, as far as its driver's command says."""
+    program = folder / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 0, GPU-1, 1000\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
 
 
 def test_a_model_that_closes_the_pipe_and_hangs_holds_up_nobody(
@@ -307,6 +386,16 @@ def test_the_process_is_replaced_after_its_share_of_jobs(
     assert pids[0] is not None
     assert pids[1] is None
     assert pids[2] not in {None, pids[0]}
+
+
+def test_processes_of_one_host_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.inference.os.cpu_count", lambda: 8)
+    for processes, threads, expected in ((1, 0, None), (2, 0, "4"), (16, 0, "1"), (2, 3, "3")):
+        inference = InferenceProcess(Work(processes=processes, threads=threads))
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        given = psutil.Process(inference._running().process.pid).environ()
+        inference.kill()
+        assert given.get("OMP_NUM_THREADS") == expected
 
 
 def gone(pid: int) -> None:

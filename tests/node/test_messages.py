@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import uid
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
@@ -86,9 +87,9 @@ def test_a_request_without_a_uid_or_with_an_impossible_one_is_malformed():
 def test_the_header_of_a_kept_file_is_what_pydicom_would_write():
     meta = create_file_meta(
         sop_class_uid=CTImageStorage,
-        sop_instance_uid=UID,
+        sop_instance_uid=uid.UID(UID),
         transfer_syntax=ExplicitVRLittleEndian,
-        implementation_uid=IMPLEMENTATION_CLASS_UID,
+        implementation_uid=uid.UID(IMPLEMENTATION_CLASS_UID),
         implementation_version=IMPLEMENTATION_VERSION_NAME,
     )
     meta.SourceApplicationEntityTitle = "CT1"

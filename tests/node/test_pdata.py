@@ -7,6 +7,7 @@ import struct
 import threading
 from contextlib import closing, contextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -39,7 +40,7 @@ def connected(*, pdu_s: float = 30.0, idle_s: float | None = 30.0):
 
 def read(*pieces: bytes, then: type[BaseException] = Ended):
     """Return [context, command?, content, last?] put together again, and how it ended."""
-    whole: list[list] = []
+    whole: list[list[Any]] = []
     with connected() as (reader, peer):
 
         def send() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from node import bell, relay
+from node import bell, complete, relay, wake
 from node.errors import BrokerAway
 from node.store import bells
 from node.store.tables import outbox, series, study
@@ -25,6 +25,8 @@ from tests.node.ledger_rows import (
 from tests.peers import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from node.settings import Settings
@@ -93,6 +95,36 @@ def test_bells_that_nobody_hears_do_not_pile_up(app: Celery, ledger: Ledger) -> 
     for _ in range(5):
         relay.ring_forgotten(app, ledger)
     assert bell.unheard(app) == 2
+
+
+def test_it_is_woken(
+    settings: Settings, ledger: Ledger, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(complete, "shortest_s", lambda _: 3600.0)
+    monkeypatch.setattr(wake, "POLL_S", 3600.0)
+    outside = settings.model_copy(update={"broker": broker.url})
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(outside, ledger, stop))
+    thread.start()
+    try:
+        for name in ("one", "two"):  # the first it may have seen when it began
+            plan(ledger, planned(name))
+            _woken_until(outside, lambda: unrung(ledger) == 0)
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def _woken_until(settings: Settings, condition: Callable[[], bool]) -> None:
+    """Wake it until then: it may not hear yet."""
+    waker = wake.Waker(settings)
+
+    def woken() -> bool:
+        waker.wake(wake.Stage.RELAY)
+        return condition()
+
+    wait_until(woken, what="Waking")
 
 
 def test_it_goes_on_without_a_broker_and_rings_when_there_is_one(

@@ -280,13 +280,6 @@ def test_a_late_failure_does_not_undo_a_success(
     assert [(row.state, row.what) for row in delivery_rows(ledger)] == [("sent", None)] * 2
 
 
-def test_our_own_results_are_known(ledger: Ledger, result: tuple[Artifact, ...]) -> None:
-    with ledger.read() as db:
-        assert deliveries.is_own(db, result[0].sop_instance_uid)
-        assert not deliveries.is_own(db, "1.2.3")
-        assert deliveries.artifacts_of(db, result[0].job_id) == result
-
-
 # --- storage commitment ----------------------------------------------------------------------
 
 
