@@ -23,6 +23,7 @@ from pipelines.knowledge.graph import advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from node.encode.work import Encoded, Work
@@ -38,6 +39,7 @@ class Analysis:
     Attributes:
         files: Role ("seg", "sr") -> file of each object, in the order they must be sent.
         seconds: "load", "model" and "encode" -> how long it took; 0 where it was not reached;
+            "wait" for a turn on the graphics card, where there is one;
             "compare" where earlier results were looked for.
     """
 
@@ -46,12 +48,13 @@ class Analysis:
     seconds: dict[str, float]
 
 
-def analyse(
+def analyse(  # noqa: PLR0913, PLR0917 - what a job consists of
     pipeline: AnyPipeline,
     inputs: Mapping[str, Sequence[Path]],
     work: Work,
     folder: Path,
     earlier: Earlier | None = None,
+    turn: AbstractContextManager[None] | None = None,
 ) -> Analysis:
     """Run ``pipeline`` and write the objects that say what it found.
 
@@ -62,6 +65,8 @@ def analyse(
         work: What the objects have in common.
         folder: Where to write them.
         earlier: Results to compare with; None: nobody asked for it.
+        turn: Entered while the model runs: its share of a graphics card. Studies are loaded and
+            results encoded while another process has its turn.
 
     Raises:
         GateClosed: The result contradicts itself or its source.
@@ -72,7 +77,7 @@ def analyse(
         with _timed(seconds, "load"):
             sources = load_inputs(pipeline, inputs)
         reach("inference.running")
-        with _timed(seconds, "model"):
+        with _taken(turn, seconds), _timed(seconds, "model"):
             result = run(pipeline, sources)
     except CouldNotLook as refusal:
         with _timed(seconds, "encode"):
@@ -136,6 +141,16 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
         yield
     finally:
         seconds[stage] = time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def _taken(turn: AbstractContextManager[None] | None, seconds: dict[str, float]) -> Iterator[None]:
+    """Wait for a turn, if there is one to wait for, and note how long that took."""
+    with contextlib.ExitStack() as stack:
+        if turn is not None:
+            with _timed(seconds, "wait"):
+                stack.enter_context(turn)
+        yield
 
 
 def _write(objects: Sequence[Encoded], folder: Path) -> dict[str, Path]:

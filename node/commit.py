@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from node import wake
 from node.crashpoint import reach
 from node.deliver import (
     LEDGER_PAUSE_S,
     REJECTED_PAUSE_S,
+    SHORTEST_S,
     every_minute,
     pause_s,
     tell_waiting,
@@ -25,7 +27,7 @@ from node.dimse import commitment
 from node.errors import AssociationRejected, DeliveryError, PeerRefused
 from node.log import get_logger, short
 from node.settings import DimseDestination
-from node.store import commitments, events, outages
+from node.store import commitments, events, outages, timers
 
 if TYPE_CHECKING:
     from threading import Event
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from node.domain import Commitment
     from node.settings import Settings
     from node.store.ledger import Ledger
+    from node.wake import Alarm
 
 log = get_logger(__name__)
 
-POLL_S = 0.25
+ANSWER_POLL_S = 0.25
+"""An answer that comes to the listener, a process of its own, is looked for this often."""
 HOLD_S = 5.0
 """How long an association stays open for an answer on it (PS3.4 section J.3.3)."""
 SHORT_HOLD_S = 0.5
@@ -45,12 +49,19 @@ LONGEST_REST_S = 60.0
 """Between attempts at a destination that cannot be asked, whatever waits for it."""
 
 
-def run(settings: Settings, ledger: Ledger, stop: Event) -> None:
-    """Ask until ``stop`` is set. Raises what a destination's thread could not handle."""
+def run(settings: Settings, ledger: Ledger, alarm: Alarm, stop: Event) -> None:
+    """Ask until ``stop`` is set. Raises what a destination's thread could not handle.
+
+    Args:
+        settings: Of the node.
+        ledger: Migrated.
+        alarm: Wakes this stage; rung by it when a destination has answered.
+        stop: Ends it.
+    """
     together(
         stop,
         partial(every_minute, stop, partial(_look, settings, ledger)),
-        *(partial(_serve, settings, ledger, name, stop) for name in _committing(settings)),
+        *(partial(_serve, settings, ledger, one, alarm, stop) for one in _committing(settings)),
     )
 
 
@@ -106,12 +117,12 @@ def ask(
         raise
 
 
-def _committing(settings: Settings) -> list[str]:
-    return [
-        name
+def _committing(settings: Settings) -> dict[str, DimseDestination]:
+    return {
+        name: destination
         for name, destination in settings.destinations.items()
         if isinstance(destination, DimseDestination) and destination.commit
-    ]
+    }
 
 
 def _look(settings: Settings, ledger: Ledger) -> None:
@@ -121,11 +132,16 @@ def _look(settings: Settings, ledger: Ledger) -> None:
     tell_waiting(ledger, waiting)
 
 
-def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
+def _serve(settings: Settings, ledger: Ledger, name: str, alarm: Alarm, stop: Event) -> None:
     failures, hold_s = 0, HOLD_S
+    timeout_s = _committing(settings)[name].commit_timeout_s
     while not stop.is_set():
+        heard, answered = alarm.rung, None
         try:
-            answered = ask(settings, ledger, name, attempts=failures + 1, hold_s=hold_s)
+            with ledger.read() as db:
+                wait_s = timers.commitment_due_in_s(db, name, timeout_s=timeout_s)
+            if not wait_s:
+                answered = ask(settings, ledger, name, attempts=failures + 1, hold_s=hold_s)
         except DeliveryError:
             failures += 1
             stop.wait(min(pause_s(failures), LONGEST_REST_S))
@@ -134,8 +150,9 @@ def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
             stop.wait(LEDGER_PAUSE_S)
         else:
             if answered is None:
-                stop.wait(POLL_S)
+                alarm.wait(heard, min(wake.POLL_S, max(SHORTEST_S, wait_s)))
                 continue
+            alarm.ring()  # what it has lost is due again, after a while
             failures, hold_s = 0, HOLD_S if answered else SHORT_HOLD_S
 
 
@@ -149,7 +166,7 @@ def _answered(ledger: Ledger, claimed: Commitment, arrived: Event, hold_s: float
                 return True
         if time.monotonic() >= until:
             return False
-        arrived.wait(POLL_S)
+        arrived.wait(ANSWER_POLL_S)
 
 
 def _abandon(ledger: Ledger, claimed: Commitment, error: DeliveryError, attempts: int) -> None:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from node import folder
+from node import folder, wake
 from node.crashpoint import reach
 from node.dimse import sender
+from node.domain import DeliveryState
 from node.errors import (
     AssociationRejected,
     ClassRefused,
@@ -29,7 +30,7 @@ from node.errors import (
 from node.log import get_logger, short
 from node.profiles import FALLBACKS, kind_of
 from node.settings import DimseDestination, FolderDestination
-from node.store import deliveries, events, outages, rejections
+from node.store import deliveries, events, outages, rejections, timers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from node.settings import Settings
     from node.store.ledger import Ledger
     from node.store.outages import Waiting
+    from node.wake import Alarm
 
 log = get_logger(__name__)
 
-POLL_S = 0.2
+SHORTEST_S = 0.05
+"""Between two looks that found nothing, whatever is due: another process may have it."""
 LOOK_S = 60.0
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 900.0
@@ -61,12 +64,19 @@ def pause_s(attempts: int) -> float:
     return min(doubled, LONGEST_PAUSE_S) * random.uniform(0.8, 1.2)  # noqa: S311
 
 
-def run(settings: Settings, ledger: Ledger, stop: Event) -> None:
-    """Deliver until ``stop`` is set. Raises what a destination's thread could not handle."""
+def run(settings: Settings, ledger: Ledger, alarm: Alarm, stop: Event) -> None:
+    """Deliver until ``stop`` is set. Raises what a destination's thread could not handle.
+
+    Args:
+        settings: Of the node.
+        ledger: Migrated.
+        alarm: Wakes this stage; rung by it when something was sent.
+        stop: Ends it.
+    """
     together(
         stop,
         partial(every_minute, stop, partial(_look, settings, ledger)),
-        *(partial(_serve, settings, ledger, name, stop) for name in settings.destinations),
+        *(partial(_serve, settings, ledger, name, alarm, stop) for name in settings.destinations),
     )
 
 
@@ -176,13 +186,17 @@ def reject_superseded(settings: Settings, ledger: Ledger) -> int:
     return planned
 
 
-def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
+def _serve(settings: Settings, ledger: Ledger, name: str, alarm: Alarm, stop: Event) -> None:
     """Deliver to one destination. What waits for it is due at once when the node starts."""
     failures = 0
     _resume(ledger, name, stop)
     while not stop.is_set():
+        heard, tried = alarm.rung, 0
         try:
-            tried = deliver_study(settings, ledger, name, attempts=failures + 1)
+            with ledger.read() as db:
+                wait_s = timers.delivery_due_in_s(db, name, DeliveryState.PENDING)
+            if not wait_s:
+                tried = deliver_study(settings, ledger, name, attempts=failures + 1)
         except PeerUnreachable:
             failures += 1
         except (OperationalError, InterfaceError):
@@ -190,8 +204,10 @@ def _serve(settings: Settings, ledger: Ledger, name: str, stop: Event) -> None:
             stop.wait(LEDGER_PAUSE_S)
         else:
             if not tried:
-                stop.wait(POLL_S)
-            elif failures:
+                alarm.wait(heard, min(wake.POLL_S, max(SHORTEST_S, wait_s)))
+                continue
+            alarm.ring()  # there is something to ask commitment for
+            if failures:
                 failures = 0
                 _resume(ledger, name, stop)
 

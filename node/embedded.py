@@ -63,6 +63,7 @@ def command(settings: Settings) -> list[str]:
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
+        "hz": "1",  # nothing here expires: its timers need not run ten times a second
         "maxmemory-policy": "noeviction",
         "logfile": "",
         "loglevel": "warning",

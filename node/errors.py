@@ -9,6 +9,7 @@ NodeError
 ├── BrokerAway           the bell cannot be rung; the ledger rings again
 ├── LeaseLost            another worker holds the job now; what this one made is discarded
 ├── ModelFailed          the model crashed, hung or ran out of memory; retried, then quarantined
+├── GpuTooSmall          a model needs more memory than the graphics card has; never tried
 ├── DiskFailed           a file of ours cannot be read or written; retried until it can
 ├── GateClosed           a result contradicts its source; goes to a person, never to the PACS
 └── DeliveryError
@@ -75,6 +76,17 @@ class ModelFailed(NodeError):
     """The inference process crashed, hung or ran out of memory."""
 
     retry = True
+
+
+class GpuTooSmall(NodeError):
+    """A model states that it needs more memory than the graphics card has."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            what,
+            do="Run it on a larger card, or state a smaller gpu_memory_gb if its maker agrees; "
+            "then 'radnode retry'.",
+        )
 
 
 class DiskFailed(NodeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -10,14 +11,14 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from node.errors import GateClosed, ModelFailed, disk_failed
+from node.errors import GateClosed, GpuTooSmall, ModelFailed, disk_failed
 from node.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from node.settings import Work
@@ -28,6 +29,10 @@ TICK_S = 1.0
 GRACE_S = 5.0
 """How long a process that has closed its pipe may take to end."""
 _READ_BYTES = 65_536
+_WAITS, _GOES_ON = b'{"waits": true}', b'{"waits": false}'
+"""Lines that are no answer: the process waits for a graphics card, or waits no more."""
+_THREADS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+"""What numpy, torch and our ONNX sessions heed, and SimpleITK."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +40,21 @@ class _Child:
     process: subprocess.Popen[bytes]
     requests: IO[bytes]
     answers: IO[bytes]
+    pending: bytearray = field(default_factory=bytearray)
 
 
 class InferenceProcess:
     """One child process with warm models. Started when first asked, replaced after a crash."""
 
-    def __init__(self, work: Work, models: Path | None = None) -> None:
+    def __init__(self, work: Work, *folders: Path) -> None:
+        """Start nothing yet.
+
+        Args:
+            work: What the process may use.
+            folders: Where added models are, and where processes share the graphics cards.
+        """
         self._work = work
-        self._models = models
+        self._folders = folders
         self._child: _Child | None = None
         self._jobs = 0
 
@@ -53,19 +65,43 @@ class InferenceProcess:
 
         Args:
             request: As ``inference_child`` understands it.
-            deadline_s: After this long the process is killed.
+            deadline_s: After this long the process is killed; not counting how long it waits for
+                a graphics card that others use.
             tick: Called about once a second; whatever it raises ends the process, too.
 
         Raises:
             ModelFailed: The process crashed, was late, or says that it failed.
             GateClosed: The result contradicts itself: it could not even be encoded.
+            GpuTooSmall: The model needs more memory than there is.
             DiskFailed: A file could not be read or written.
         """
+        answer = self._answered(request, deadline_s, tick)
+        # What earlier jobs left warm may be what was in the way: a job gets all of the memory once
+        # before its attempt counts as failed.
+        if answer.get("memory") and self._jobs:
+            log.warning("models_dropped", pipeline=request.get("pipeline"), jobs=self._jobs)
+            self.kill()
+            answer = self._answered(request, deadline_s, tick)
+        if "errno" in answer:
+            raise disk_failed(OSError(answer["errno"], answer["strerror"]))
+        if "problems" in answer:
+            raise GateClosed(tuple(answer["problems"]))
+        if "too_large" in answer:
+            raise GpuTooSmall(answer["too_large"])
+        if "error" in answer:
+            self.kill()  # a failed model may hold memory or a broken device
+            raise ModelFailed(answer["error"], do="Read the pipeline's model card for its limits.")
+        self._recycle()
+        return answer
+
+    def _answered(
+        self, request: Mapping[str, Any], deadline_s: float, tick: Callable[[], None]
+    ) -> dict[str, Any]:
         child = self._running()
         try:
             child.requests.write(json.dumps(request).encode() + b"\n")
             child.requests.flush()
-            line = _read_line(child.answers, time.monotonic() + deadline_s, tick)
+            line = _read_answer(child, deadline_s, tick)
         except BrokenPipeError:
             line = b""
         except BaseException:
@@ -74,20 +110,12 @@ class InferenceProcess:
         if not line:
             raise ModelFailed(f"The inference process {self._end()}.", do="Read the worker's log.")
         answer: dict[str, Any] = json.loads(line)
-        if "errno" in answer:
-            raise disk_failed(OSError(answer["errno"], answer["strerror"]))
-        if "problems" in answer:
-            raise GateClosed(tuple(answer["problems"]))
-        if "error" in answer:
-            self.kill()  # a failed model may hold memory or a broken device
-            raise ModelFailed(answer["error"], do="Read the pipeline's model card for its limits.")
-        self._recycle()
         return answer
 
     def _running(self) -> _Child:
         if self._child is None or self._child.process.poll() is not None:
             self.kill()
-            self._child = _start(self._work, self._models)
+            self._child = _start(self._work, self._folders)
             self._jobs = 0
         return self._child
 
@@ -119,16 +147,16 @@ class InferenceProcess:
             child.requests.close()
 
 
-def _start(work: Work, models: Path | None) -> _Child:
-    environment = dict(os.environ)
-    if work.threads:
-        environment["OMP_NUM_THREADS"] = str(work.threads)
-    given = [] if models is None else [str(models)]
+def _start(work: Work, folders: Sequence[Path]) -> _Child:
+    threads = work.threads
+    if not threads and work.processes > 1:
+        threads = max(1, (os.cpu_count() or 1) // work.processes)
+    given = {} if not threads else dict.fromkeys(_THREADS, str(threads))
     process = subprocess.Popen(
-        [sys.executable, "-m", "node.inference_child", str(work.memory_bytes), *given],
+        [sys.executable, "-m", "node.inference_child", str(work.memory_bytes), *map(str, folders)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=environment,
+        env={**os.environ, **given},
         start_new_session=True,  # a group of its own, to be killed with what the model starts
     )
     if process.stdin is None or process.stdout is None:
@@ -137,13 +165,25 @@ def _start(work: Work, models: Path | None) -> _Child:
     return _Child(process, process.stdin, process.stdout)
 
 
-def _read_line(answers: IO[bytes], deadline: float, tick: Callable[[], None]) -> bytes:
+def _read_answer(child: _Child, deadline_s: float, tick: Callable[[], None]) -> bytes:
+    """Read the line that answers a request. Empty if the process closed its end."""
+    deadline = time.monotonic() + deadline_s
+    while True:
+        line = _read_line(child, deadline, tick)
+        if line == _WAITS:
+            since = time.monotonic()
+            line = _read_line(child, math.inf, tick)
+            deadline += time.monotonic() - since
+        if line != _GOES_ON:
+            return line
+
+
+def _read_line(child: _Child, deadline: float, tick: Callable[[], None]) -> bytes:
     """Read one line, unbuffered. Empty if the process closed its end."""
-    descriptor = answers.fileno()
-    line = bytearray()
+    descriptor = child.answers.fileno()
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
+        while b"\n" not in child.pending:
             if time.monotonic() > deadline:
                 raise ModelFailed(
                     "The model did not finish before its deadline.",
@@ -153,7 +193,9 @@ def _read_line(answers: IO[bytes], deadline: float, tick: Callable[[], None]) ->
                 chunk = os.read(descriptor, _READ_BYTES)
                 if not chunk:
                     return b""
-                line += chunk
+                child.pending.extend(chunk)
             else:
                 tick()
-    return bytes(line)
+    line, _, rest = bytes(child.pending).partition(b"\n")
+    child.pending[:] = rest
+    return line

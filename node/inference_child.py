@@ -29,17 +29,21 @@ from node import __version__
 from node.analyse import analyse
 from node.domain import Role
 from node.encode.work import Work
-from node.errors import GateClosed
+from node.errors import GateClosed, GpuTooSmall
+from node.gpus import Seat, gpus
 from node.load.prior import Earlier
 from pipelines import models, registry
 from pipelines.explain.explained import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pydicom import Dataset
 
     from pipelines.contract import AnyPipeline
+
+
+_OUT_OF_MEMORY = {"error": "It ran out of memory.", "memory": True}
 
 
 @cache
@@ -53,13 +57,19 @@ def _header(path: str) -> Dataset:
     return dcmread(path, stop_before_pixels=True)
 
 
-def _answer(request: dict[str, Any]) -> dict[str, Any]:
+def _answer(
+    request: dict[str, Any], seat: Seat | None, tell: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """Do what one request asks: warm models up, or analyse the inputs of a job."""
     if "warm" in request:
         for name in request["warm"]:
             _warm(name)
+        if seat is not None:
+            seat.hold()
         return {"ready": True}
-    pipeline = explained(_warm(request["pipeline"]), request.get("explain"))
+    warm = _warm(request["pipeline"])
+    pipeline = explained(warm, request.get("explain"))
+    turn = None if seat is None else seat.turn(warm, lambda waits: tell({"waits": waits}))
     work = Work(
         job_id=request["job_id"],
         uid_parts=(request["job_id"],),
@@ -83,6 +93,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             work,
             Path(request["folder"]),
             None if priors is None else Earlier.from_json(priors),
+            turn,
         )
     return {
         "outcome": analysis.outcome.value,
@@ -126,6 +137,8 @@ def _failure(error: Exception) -> dict[str, Any]:
     """Tell a failed disk, which the job may wait for, from a failed model."""
     if isinstance(error, OSError) and error.errno is not None:
         return {"errno": error.errno, "strerror": error.strerror}
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded for the question
+        return _OUT_OF_MEMORY
     return {"error": f"It failed: {_where(error)}."}
 
 
@@ -139,7 +152,9 @@ def _read_requests(requests: SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def main(memory_bytes: int, models_folder: Path | None = None) -> None:
+def main(
+    memory_bytes: int, models_folder: Path | None = None, gpus_folder: Path | None = None
+) -> None:
     """Answer requests from standard input until it closes."""
     models.use(models_folder)
     with suppress(ValueError, OSError):  # macOS has no such limit
@@ -152,17 +167,25 @@ def main(memory_bytes: int, models_folder: Path | None = None) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+
+    def tell(answer: dict[str, Any]) -> None:
+        print(json.dumps(answer), file=answers, flush=True)
+
+    there = () if gpus_folder is None else gpus()
+    seat = Seat(gpus_folder, there) if gpus_folder is not None and there else None
     while True:
         request = json.loads(requests.get())
         try:
-            answer = _answer(request)
+            answer = _answer(request, seat, tell)
         except GateClosed as error:
             answer = {"problems": error.problems}
+        except GpuTooSmall as error:
+            answer = {"too_large": error.what}
         except MemoryError:
-            answer = {"error": "It ran out of memory."}
+            answer = _OUT_OF_MEMORY
         except Exception as error:
             answer = _failure(error)
-        print(json.dumps(answer), file=answers, flush=True)
+        tell(answer)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
@@ -66,17 +67,23 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
         LeaseLost: The job belongs to another worker; what this one made is discarded.
     """
     kept = folder / lease.job.id
+    digests: Mapping[str, str] = {}
     if not kept.exists():
-        objects = [_read(role, path) for role, path in made.items()]
-        publish_gate.verify(objects, sources, superseded, tick, beside=beside)
-        tick()
-        reach("publish.gate_passed")
-        _make_durable(ledger, lease, made, kept)
+        # The disk and the hash need no interpreter, which the gate keeps busy.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            synced = thread.submit(_synced, made)
+            objects = [_read(role, path) for role, path in made.items()]
+            publish_gate.verify(objects, sources, superseded, tick, beside=beside)
+            tick()
+            reach("publish.gate_passed")
+        settled = synced.result()
+        if _make_durable(ledger, lease, made, kept):
+            digests = settled
     reach("publish.files_moved")
     artifacts = []
     for path in sorted(kept.glob("*.dcm"), key=lambda path: profiles.rank(path.stem)):
         tick()
-        artifact = _describe(path, path.stem, lease)
+        artifact = _describe(path, path.stem, lease, digests.get(path.stem))
         with ledger.write() as db:
             jobs.renew(db, lease)
             deliveries.write_artifact(db, artifact)
@@ -99,15 +106,25 @@ def _read(role: str, path: Path) -> Dataset:
     return dcmread(path, defer_size=_DEFERRED_BYTES if images else None)
 
 
-def _make_durable(ledger: Ledger, lease: Lease, made: Mapping[str, Path], kept: Path) -> None:
+def _synced(made: Mapping[str, Path]) -> dict[str, str]:
+    """Put the files of an attempt onto the disk; return the digest of each."""
+    digests = {}
+    for role, path in made.items():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            digests[role] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def _make_durable(ledger: Ledger, lease: Lease, made: Mapping[str, Path], kept: Path) -> bool:
     """Move the whole set of one attempt into place, or leave the set that is there.
 
     In one step, so that objects of two attempts never mix: a model need not be reproducible to
     the last bit on another device.
+
+    Returns:
+        Whether it was moved; False if a set is there.
     """
-    for path in made.values():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
     (staged,) = {path.parent for path in made.values()}
     fsync_directory(staged)
     with ledger.write() as db:
@@ -118,13 +135,18 @@ def _make_durable(ledger: Ledger, lease: Lease, made: Mapping[str, Path], kept: 
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        moved = False
+    else:
+        moved = True
     fsync_directory(kept.parent)
+    return moved
 
 
-def _describe(path: Path, role: str, lease: Lease) -> Artifact:
+def _describe(path: Path, role: str, lease: Lease, digest: str | None) -> Artifact:
     header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest is None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Artifact(
         sop_instance_uid=str(header.SOPInstanceUID),
         sop_class_uid=str(header.SOPClassUID),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from node import bell, complete, plan
+from node import bell, complete, plan, wake
 from node.crashpoint import reach
 from node.errors import BrokerAway, NodeError
 from node.log import get_logger
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-POLL_S = 0.2
+SHORTEST_S = 0.01
+"""Between two looks, whatever is due."""
+SHORTEST_POLL_S = 0.2
+"""Where a quiet time is even shorter."""
 AWAY_S = 5.0
 """How long to leave an absent broker alone. Workers poll the ledger meanwhile."""
 
@@ -64,23 +67,29 @@ def ring_forgotten(app: Celery, ledger: Ledger) -> int:
 def run(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     """Complete, route, plan and ring until ``stop``. Nothing but ``stop`` ends it."""
     app = bell.make_app(settings)
+    alarm = wake.alarm(settings, wake.Stage.RELAY, stop)
+    poll_s = min(wake.POLL_S, max(SHORTEST_POLL_S, complete.shortest_s(settings.complete)))
     replanned = False
     broker_back_at = rung_again_at = 0.0
     while not stop.is_set():
-        now = time.monotonic()
+        heard, now = alarm.rung, time.monotonic()
+        wait_s = poll_s
         try:
             if not replanned:
                 plan.plan_again(settings, ledger)
                 replanned = True
+            wait_s = min(wait_s, complete.due_in_s(settings.complete, ledger))
             complete.run_once(settings.complete, ledger)
             plan.run_once(settings, ledger)
             if now >= broker_back_at:
-                run_once(app, ledger)
+                if run_once(app, ledger):
+                    wait_s = 0.0  # there may be more than it takes at once
                 if now - rung_again_at >= bells.FORGOTTEN_S:
                     rung_again_at = now
                     ring_forgotten(app, ledger)
         except BrokerAway as error:
             broker_back_at = now + AWAY_S
+            wait_s = min(wait_s, AWAY_S)
             log.warning("broker_away", what=error.what, do=error.do)
         except NodeError as error:
             log.error("relay_failed", what=error.what, do=error.do)
@@ -88,4 +97,4 @@ def run(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
         except Exception as error:
             log.error("relay_failed", what=type(error).__name__, do="Report this as a fault.")
             stop.wait(AWAY_S)
-        stop.wait(POLL_S)
+        alarm.wait(heard, max(SHORTEST_S, now + wait_s - time.monotonic()))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
 from pydicom.multival import MultiValue
 
+from node import part10
 from node.errors import ConfigError, UnreadableSeries
 from node.load.headers import groups, technical_attributes
 from node.load.source import read_headers
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 CALLING_AE_TITLE = "CallingAETitle"
 """Not an attribute of the instance, but of the association that brought it."""
+
+_PIXELS = 0x7FE00008
+"""Float, Double Float and plain Pixel Data begin here; what routes look at comes before."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def read_attributes(paths: Iterable[Path], keywords: Iterable[str]) -> Attribute
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path in paths:
         try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+            header = part10.read(path, stop_at=_PIXELS)
         except (OSError, *MALFORMED) as error:
             raise UnreadableSeries(
                 f"A file of this series cannot be read ({type(error).__name__}).",

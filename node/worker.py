@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from node import bell, profiles, publish, route
+from node import bell, profiles, publish, route, wake
 from node.crashpoint import reach
 from node.derive import digest_of, parameters_of
 from node.domain import Lease, Outcome, Role
@@ -62,8 +62,11 @@ class Worker:
         self._settings = settings
         self._ledger = ledger
         self._name = name
-        self._inference = InferenceProcess(settings.work, settings.models_folder)
+        self._inference = InferenceProcess(
+            settings.work, settings.models_folder, settings.run_folder / "gpus"
+        )
         self._wake = threading.Event()
+        self._waker = wake.Waker(settings)
         self._stop = threading.Event()
         self._touched_at = 0.0
 
@@ -147,6 +150,7 @@ class Worker:
         folder = self._settings.work_folder / f"{lease.job.id}-{lease.token}"
         try:
             outcome = self._do(lease, folder)
+            self._waker.wake(wake.Stage.DELIVER)
             log.info("job_completed", outcome=outcome.value, **about)
         except Stopping:
             with contextlib.suppress(LeaseLost), self._ledger.write() as db:

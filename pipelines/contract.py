@@ -313,9 +313,10 @@ class Model:
 class Described(Protocol):
     """What every pipeline says of itself, in attributes of its class or of its object.
 
-    A pipeline may also have ``enabled``, False where it does not run until a site says so; and
+    A pipeline may also have ``enabled``, False where it does not run until a site says so;
     ``priority``, ``"stat"`` where its jobs and results go before others'
-    whatever the route says.
+    whatever the route says; and ``gpu_memory_bytes``, what a run takes of a graphics card beside
+    its weights: 0 where it needs none, without it a run has the card for itself.
     """
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node import log, route, supervise
+from node import log, supervise, wake
 from node.cli.options import config_option, ready_ledger
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def _end_with_supervisor() -> None:
 
 def _check_routes(settings: Settings) -> None:
     """Refuse to start with a route that can run nothing: studies would wait for ever."""
+    from node import route
+
     for one in settings.routes:
         for name in one.run:
             route.pipeline(name)
@@ -122,10 +124,11 @@ def deliver(settings: Settings) -> None:
     ledger = ready_ledger(settings)
     stop = _stop_event()
     with ThreadPoolExecutor(1) as pool:
-        committing = pool.submit(commit.run, settings, ledger, stop)
+        alarm = wake.alarm(settings, wake.Stage.DELIVER, stop)
+        committing = pool.submit(commit.run, settings, ledger, alarm, stop)
         committing.add_done_callback(lambda _: stop.set())  # neither goes on without the other
         try:
-            stage.run(settings, ledger, stop)
+            stage.run(settings, ledger, alarm, stop)
         finally:
             stop.set()
     committing.result()

@@ -3,6 +3,7 @@
 pynetdicom's ``send_c_store`` gives up a fixed time after the request was *queued*, however
 well the bytes still flow, and spins for ever when the association ends at the wrong moment.
 ``exchange`` waits as long as there is progress and never longer than the time-out without.
+``connected`` does without pynetdicom's threads, for what is large and many: C-STORE.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pynetdicom import AE, _config, evt
 
+from node.dimse.connection import RELEASE_S, Connection, ended, nonsense, stalled
 from node.errors import (
-    AssociationBroken,
     AssociationRejected,
     ClassRefused,
     PeerRefused,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pynetdicom.association import Association
-    from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_STORE, N_ACTION
+    from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, N_ACTION
     from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
@@ -43,11 +44,10 @@ REJECTED_PERMANENTLY = 0x01
 PAUSE_S = 1.0
 """A reactor thread that has not paused by then is blocked, ended, or the flag was lost."""
 
-
 TICK_S = 1.0
 
-RELEASE_S = 5.0
-"""Without an answer to a release for this long, the association is aborted. Nothing is lost."""
+ESTABLISHED = "Sta6"
+"""State of an association that is ready for data transfer (PS3.8 section 9.2.2)."""
 
 
 @contextmanager
@@ -131,9 +131,53 @@ def _forsake(answer: Future[Association]) -> None:
         _drop(answer.result())
 
 
+@contextmanager
+def connected(association: Association, *, timeout_s: float) -> Iterator[Connection]:
+    """End pynetdicom's threads and use its connection; released at the end, aborted on an error.
+
+    Args:
+        association: Established; nothing was asked on it yet, nor will be in any other way.
+        timeout_s: How long nothing may move.
+
+    Raises:
+        AssociationBroken: The peer ended it, or spoke without being asked.
+    """
+    peer = association.acceptor.ae_title
+    association._kill = True  # noqa: SLF001
+    association._reactor_checkpoint.set()  # noqa: SLF001
+    association.dul.kill_dul()
+    association.join(PAUSE_S)
+    association.dul.join(PAUSE_S)
+    transport = association.dul.socket
+    idle = (
+        association.dul.state_machine.current_state == ESTABLISHED
+        and not association.dul.is_alive()  # else it waits for the rest of a PDU
+        and association.dul.event_queue.empty()
+        and association.dul.to_user_queue.empty()
+        and association.dimse.msg_queue.empty()
+        and association.dimse.message is None
+    )
+    association.is_established = False
+    if not idle or transport is None or transport.socket is None:
+        raise ended(peer)
+    connection = Connection(
+        transport.socket,
+        peer,
+        maximum_bytes=association.acceptor.maximum_length or 0,
+        own_maximum_bytes=association.requestor.maximum_length or 0,
+        timeout_s=timeout_s,
+    )
+    try:
+        yield connection
+    except BaseException:
+        connection.abort()
+        raise
+    connection.release()
+
+
 def exchange(
     association: Association,
-    request: C_ECHO | C_STORE | N_ACTION,
+    request: C_ECHO | N_ACTION,
     context_id: int,
     *,
     timeout_s: float,
@@ -142,7 +186,7 @@ def exchange(
 
     Args:
         association: Established; nobody else sends on it meanwhile.
-        request: With its Message ID; a C-STORE may name a file as ``_dataset_path``.
+        request: With its Message ID.
         context_id: Of an accepted presentation context.
         timeout_s: How long nothing may move: neither bytes to the peer nor its response.
 
@@ -154,18 +198,15 @@ def exchange(
     _pause(association)
     try:
         if not association.is_established:
-            raise _broken(peer)
+            raise ended(peer)
         association.dimse.send_msg(request, context_id)
         response = _response(association, timeout_s)
     finally:
         association._reactor_checkpoint.set()  # noqa: SLF001
     if response is None:
-        raise _broken(peer)
+        raise ended(peer)
     if not response.is_valid_response:
-        raise AssociationBroken(
-            f"'{peer}' sent something that is not a valid DIMSE response.",
-            do="The node tries again by itself. If it stays, report the peer to its maker.",
-        )
+        raise nonsense(peer)
     return response
 
 
@@ -194,7 +235,7 @@ def converse(  # noqa: PLR0913 - a request, and how long to wait for what
     _pause(association)
     try:
         if not association.is_established:
-            raise _broken(association.acceptor.ae_title)
+            raise ended(association.acceptor.ae_title)
         association.dimse.send_msg(request, context_id)
         moved_at, moved = time.monotonic(), received()
         while True:
@@ -203,12 +244,12 @@ def converse(  # noqa: PLR0913 - a request, and how long to wait for what
                 answered_in, message = association.dimse.msg_queue.get(timeout=TICK_S)
             except queue.Empty:
                 if received() == moved and time.monotonic() - moved_at > timeout_s:
-                    raise _stalled(association, timeout_s) from None
+                    raise stalled(association.acceptor.ae_title, timeout_s) from None
                 if received() == moved:
                     continue
             else:
                 if message is None or answered_in is None:
-                    raise _broken(association.acceptor.ae_title)
+                    raise ended(association.acceptor.ae_title)
                 yield answered_in, message
             moved_at, moved = time.monotonic(), received()
     finally:
@@ -232,15 +273,7 @@ def _response(association: Association, timeout_s: float) -> Any:
             if unsent.qsize() < left:
                 left = unsent.qsize()
                 continue
-            raise _stalled(association, timeout_s) from None
-
-
-def _stalled(association: Association, timeout_s: float) -> AssociationBroken:
-    return AssociationBroken(
-        f"'{association.acceptor.ae_title}' stalled: nothing moved for {timeout_s:g} s.",
-        do="The node tries again by itself. If it stays, look at the peer's load, "
-        "or raise timeout_s of the destination.",
-    )
+            raise stalled(association.acceptor.ae_title, timeout_s) from None
 
 
 def _pause(association: Association) -> None:
@@ -303,13 +336,6 @@ def _unreachable(settings: Settings, destination: DimseDestination) -> PeerUnrea
         do="Check host and port under [destinations] in radnode.toml, then ask the PACS "
         f"administrator whether it accepts calls from AE title "
         f"'{_calling_ae(settings, destination)}'.",
-    )
-
-
-def _broken(peer: str) -> AssociationBroken:
-    return AssociationBroken(
-        f"'{peer}' ended the association before it answered.",
-        do="The node tries again by itself. If it stays, look into the log of the peer.",
     )
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from io import BytesIO
+from io import BytesIO, FileIO
 from typing import TYPE_CHECKING
 
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
-from pynetdicom.dsutils import encode, split_dataset
+from pynetdicom.dimse_primitives import C_ECHO
+from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node.dimse.association import associate, exchange
+from node.dimse import meta
+from node.dimse.association import associate, connected, exchange
 from node.dimse.status import Verdict, meaning_of
+from node.dimse.wire import store_request
 from node.errors import AssociationBroken, ClassRefused, DeliveryError, PeerBusy, PeerRefused
 from node.malformed import MALFORMED
 
@@ -26,14 +28,12 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
     from pynetdicom.presentation import PresentationContext
 
+    from node.dimse.connection import Connection
+    from node.dimse.meta import Meta
     from node.settings import DimseDestination, Settings
 
 MAXIMUM_CONTEXTS = 128
 """In one association: their IDs are odd and fit one byte (PS3.8 section 9.3.2.2)."""
-
-MEDIUM = 0x0000
-"""Priority of a C-STORE-RQ (PS3.7 table 9.3-1)."""
-
 
 UNKNOWN_CLASS = (0x0118, 0x0122)
 """Statuses of a peer that has accepted a SOP class and then does not know it (PS3.7 annex C.5)."""
@@ -41,21 +41,18 @@ UNKNOWN_CLASS = (0x0118, 0x0122)
 
 @dataclass(frozen=True)
 class _Part10:
-    """A file, and what its meta group says. The data set begins at ``offset``."""
+    """A file, and what its meta group says."""
 
     path: Path
-    offset: int
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
+    meta: Meta
 
     @property
     def ways(self) -> tuple[tuple[str, str], ...]:
         """(SOP class, transfer syntax) it can be sent in, the best first."""
-        own = (self.sop_class_uid, self.transfer_syntax_uid)
-        if self.transfer_syntax_uid != ExplicitVRLittleEndian:
+        own = (self.meta.sop_class_uid, self.meta.transfer_syntax_uid)
+        if self.meta.transfer_syntax_uid != ExplicitVRLittleEndian:
             return (own,)
-        return own, (self.sop_class_uid, str(ImplicitVRLittleEndian))
+        return own, (self.meta.sop_class_uid, str(ImplicitVRLittleEndian))
 
 
 def send(
@@ -86,11 +83,17 @@ def send(
     for batch in _batches(readable):
         under_way: str | None = None
         try:
-            with associate(settings, destination, _contexts(batch.values())) as association:
+            with (
+                associate(settings, destination, _contexts(batch.values())) as association,
+                connected(association, timeout_s=destination.timeout_s) as connection,
+            ):
+                accepted = _accepted(association)
                 for message_id, (under_way, file) in enumerate(batch.items(), start=1):
-                    outcome = _store(association, file, message_id, destination.timeout_s)
-                    yield under_way, outcome
-        except (AssociationBroken, PeerRefused) as error:
+                    yield under_way, _store(connection, file, message_id % 0x10000, accepted)
+        except AssociationBroken as error:
+            yield under_way or next(iter(batch)), error
+            return
+        except PeerRefused as error:
             if under_way is not None:
                 yield under_way, error
                 return
@@ -123,14 +126,7 @@ def echo(settings: Settings, destination: DimseDestination) -> float:
 
 def _open(path: Path) -> _Part10:
     try:
-        meta, offset = split_dataset(path)
-        return _Part10(
-            path,
-            offset,
-            str(meta.MediaStorageSOPClassUID),
-            str(meta.MediaStorageSOPInstanceUID),
-            str(meta.TransferSyntaxUID),
-        )
+        return _Part10(path, meta.read(path))
     except (OSError, *MALFORMED) as error:
         raise _unreadable(path, error) from error
 
@@ -145,11 +141,13 @@ def _unreadable(path: Path, error: Exception) -> PeerRefused:
 def _batches(files: Mapping[str, _Part10]) -> Iterator[dict[str, _Part10]]:
     """Split ``files`` where their presentation contexts exceed one association."""
     batch: dict[str, _Part10] = {}
+    ways: set[tuple[str, str]] = set()
     for sop_instance_uid, file in files.items():
-        if len(_contexts([*batch.values(), file])) > MAXIMUM_CONTEXTS:
+        if len(ways | set(file.ways)) > MAXIMUM_CONTEXTS:
             yield batch
-            batch = {}
+            batch, ways = {}, set()
         batch[sop_instance_uid] = file
+        ways.update(file.ways)
     if batch:
         yield batch
 
@@ -160,37 +158,47 @@ def _contexts(files: Iterable[_Part10]) -> list[PresentationContext]:
     return [build_context(sop_class, syntax) for sop_class, syntax in ways]
 
 
-def _store(
-    association: Association, file: _Part10, message_id: int, timeout_s: float
-) -> int | DeliveryError:
-    accepted = {
-        (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id
+def _accepted(association: Association) -> dict[tuple[str, str], int]:
+    """Return the IDs of the contexts that were accepted, by SOP class and transfer syntax."""
+    return {
+        (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id or 1
         for context in association.accepted_contexts
     }
+
+
+def _store(
+    connection: Connection,
+    file: _Part10,
+    message_id: int,
+    accepted: Mapping[tuple[str, str], int],
+) -> int | DeliveryError:
     way = next((way for way in file.ways if way in accepted), None)
     if way is None:
         return ClassRefused(
-            f"'{association.acceptor.ae_title}' does not accept SOP class "
-            f"{file.sop_class_uid} in transfer syntax {file.transfer_syntax_uid}.",
+            f"'{connection.peer}' does not accept SOP class "
+            f"{file.meta.sop_class_uid} in transfer syntax {file.meta.transfer_syntax_uid}.",
             do="Ask its administrator to accept it, then 'radnode retry'.",
         )
-    request = C_STORE()
-    request.MessageID = message_id % 0x10000
-    request.Priority = MEDIUM
-    request.AffectedSOPClassUID = file.sop_class_uid
-    request.AffectedSOPInstanceUID = file.sop_instance_uid
-    if way == file.ways[0]:
-        request._dataset_path = (file.path, file.offset)  # noqa: SLF001 - sent chunk by chunk
-    else:
-        try:
-            request.DataSet = BytesIO(_as_implicit(file.path))
-        except PeerRefused as error:
-            return error
+    command = store_request(message_id, file.meta.sop_class_uid, file.meta.sop_instance_uid)
     try:
-        response = exchange(association, request, accepted[way] or 1, timeout_s=timeout_s)
+        with _data_set(file, as_it_is=way == file.ways[0]) as data_set:
+            status = connection.store(
+                command, data_set, message_id=message_id, context_id=accepted[way]
+            )
+    except PeerRefused as error:
+        return error
     except OSError as error:
         raise _unreadable(file.path, error) from error
-    return _outcome(association.acceptor.ae_title, response.Status)
+    return _outcome(connection.peer, status)
+
+
+def _data_set(file: _Part10, *, as_it_is: bool) -> FileIO | BytesIO:
+    """Return the data set to be read, in its own transfer syntax or in the default one."""
+    if not as_it_is:
+        return BytesIO(_as_implicit(file.path))
+    opened = FileIO(file.path)
+    opened.seek(file.meta.offset)
+    return opened
 
 
 def _as_implicit(path: Path) -> bytes:

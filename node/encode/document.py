@@ -53,7 +53,7 @@ def encode_document(
     bare.ContentSequence = []
     predecessor = work.predecessor_of(role)
     document: Dataset = _DOCUMENTS[report.sop_class_uid](
-        evidence=[identity.blank_identity(instance) for instance in (*instances, *beside)],
+        evidence=identity.evidence_of((*instances, *beside)),
         content=bare,
         series_instance_uid=work.uid(f"{role}-series"),
         series_number=1,

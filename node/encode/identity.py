@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydicom import DataElement, Dataset, Sequence
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.tag import Tag
 from pydicom.valuerep import PersonName
 
 from node.domain import Role
@@ -19,6 +20,8 @@ from sr_templates.items import concept
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from node.encode.work import Work
 
 MANUFACTURER = "radnode"
@@ -94,6 +97,10 @@ _SEEN_GROUPS = (0x0018, 0x0020, 0x0028, 0x5200)
 
 _SEEN = frozenset(map(tag_for_keyword, ("SOPClassUID", "SOPInstanceUID", "Modality")))
 
+_REFERRED = tuple(
+    map(Tag, ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"))
+)
+
 
 def blank_identity(instance: Dataset) -> Dataset:
     """Return what highdicom may see of a header: what it is and where, with an empty identity.
@@ -116,6 +123,21 @@ def blank_identity(instance: Dataset) -> Dataset:
     for keyword in _TYPE_2:
         setattr(blank, keyword, "")
     return blank
+
+
+def evidence_of(instances: Iterable[Dataset]) -> list[Dataset]:
+    """Return what highdicom may see of headers as evidence: of all but the first, which they are.
+
+    Patient and study it takes from the first.
+    """
+    first, *others = instances
+    return [blank_identity(first), *map(_reference_of, others)]
+
+
+def _reference_of(instance: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.update({tag: instance.get_item(tag) for tag in _REFERRED if tag in instance})
+    return reference
 
 
 def set_identity(result: Dataset, source: Dataset) -> None:

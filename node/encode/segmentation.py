@@ -119,7 +119,6 @@ def _header(source: Source, work: Work, role: Role) -> Dataset:
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             if keyword in first:
                 setattr(result, keyword, first[keyword].value)
-    planes.set_references(result, source)
     planes.set_frame_of_reference(result, source)
     result.SharedFunctionalGroupsSequence = [planes.shared_groups(source)]
     return result

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydicom.tag import Tag
+
+from node.gate.contents import once_read
 from node.profiles import IMAGE_CLASSES
 from sr_templates import codes
 from sr_templates.code_table import problem_with
@@ -54,11 +57,25 @@ def _series(objects: Sequence[Dataset]) -> Iterator[str]:
 def identity_problems(result: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
     """Yield how a result object differs from its source in whose it is, as predicates of it."""
     for keyword, what in _IDENTITY.items():
-        theirs = {_text(source, keyword) for source in sources}
+        theirs = _texts(sources, keyword)
         if len(theirs) > 1:
             yield f"was made from instances that differ in {what}"
         elif _text(result, keyword) not in theirs:
             yield f"has another {what} than its source"
+
+
+def _texts(sources: Sequence[Dataset], keyword: str) -> set[str]:
+    """Return what headers say here; of hundreds that say it in the same bytes one is parsed."""
+    tag, texts, known = Tag(keyword), set(), set()
+    for source in sources:
+        raw = once_read(source.get_item(tag)) if tag in source else None
+        if raw is not None:
+            said = (raw, str(source.original_character_set))
+            if said in known:
+                continue
+            known.add(said)
+        texts.add(_text(source, keyword))
+    return texts
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

@@ -6,21 +6,26 @@ read is parsed once, and its copies are passed over.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pydicom import Dataset
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 
+from node import part10
 from sr_templates.tree import code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from pydicom import Dataset
     from pydicom.tag import BaseTag
 
+    from node.part10 import Encoding
     from pipelines.contract import Code
 
 _CODED_ELSEWHERE = frozenset(
@@ -37,6 +42,25 @@ _LISTS_OF_INSTANCES = (
     "ReferencedInstanceSequence",
     "ReferencedImageSequence",
 )
+
+_TELLING = frozenset(
+    map(
+        Tag,
+        (
+            *_LISTS_OF_INSTANCES,
+            "ReferencedSOPInstanceUID",
+            "CodingSchemeDesignator",
+            "CodeMeaning",
+        ),
+    )
+)
+"""What makes a part of an object worth a look."""
+
+_TELLING_BYTES = tuple(struct.pack("<HH", tag.group, tag.element) for tag in sorted(_TELLING))
+"""A sequence in Little Endian without any of these bytes has no such part, however deep."""
+
+_REFERENCED_CLASS = Tag("ReferencedSOPClassUID")
+_REFERENCED_INSTANCE = Tag("ReferencedSOPInstanceUID")
 
 
 @dataclass(frozen=True)
@@ -68,7 +92,7 @@ class Contents:
 def contents_of(dataset: Dataset) -> Contents:
     """Gather what ``dataset`` refers to, and its codes."""
     contents = Contents()
-    for part, keywords in _parts(dataset, (), set()):
+    for part, keywords in _parts(elements_of(dataset), encoding_of(dataset), (), set()):
         if "ReferencedSOPInstanceUID" in part:
             predecessor = "PredecessorDocumentsSequence" in keywords
             target = contents.predecessors if predecessor else contents.references
@@ -101,19 +125,38 @@ def frame_numbers(part: Dataset) -> tuple[int, ...]:
 
 def _reference(part: Dataset) -> Reference:
     return Reference(
-        str(part.get("ReferencedSOPClassUID", "")),
-        str(part.ReferencedSOPInstanceUID),
-        frame_numbers(part),
+        _uid(part, _REFERENCED_CLASS), _uid(part, _REFERENCED_INSTANCE), frame_numbers(part)
     )
 
 
+def _uid(part: Dataset, tag: BaseTag) -> str:
+    """Return a UID, empty where there is none; a plain one is not worth a parser."""
+    if tag not in part:
+        return ""
+    raw = once_read(part.get_item(tag))
+    plain = None if raw is None else raw.rstrip(b"\0 ")
+    if plain and not plain.translate(None, b"0123456789."):
+        return plain.decode("ascii")
+    return str(part[tag].value)
+
+
 def _parts(
-    dataset: Dataset, keywords: tuple[str, ...], seen: set[tuple[BaseTag, bytes]]
+    elements: Mapping[BaseTag, Any],
+    encoding: Encoding,
+    keywords: tuple[str, ...],
+    seen: set[tuple[BaseTag, bytes]],
 ) -> Iterator[tuple[Dataset, tuple[str, ...]]]:
-    """Yield the data set and every sequence item in it, with the sequences that lead to it."""
-    yield dataset, keywords
-    for tag in list(dataset.keys()):
-        element = dataset.get_item(tag)
+    """Yield what refers to something or is a code, with the sequences that lead to it.
+
+    Args:
+        elements: Of a data set or an item, as they stand in it.
+        encoding: Python's names of its character sets.
+        keywords: Of the sequences that lead to it.
+        seen: Sequences read before, by what they say; more are added.
+    """
+    if not _TELLING.isdisjoint(elements):
+        yield _with(elements, encoding), keywords
+    for tag, element in elements.items():
         if element.VR not in ("SQ", None):
             continue
         content = once_read(element)
@@ -121,7 +164,40 @@ def _parts(
             if (tag, content) in seen:
                 continue
             seen.add((tag, content))
-        element = dataset[tag]
-        if element.VR == "SQ":
-            for child in element.value or ():
-                yield from _parts(child, (*keywords, element.keyword), seen)
+            if element.is_little_endian and not any(one in content for one in _TELLING_BYTES):
+                continue
+        for child in items_of(element, encoding):
+            yield from _parts(child, encoding, (*keywords, keyword_for_tag(tag)), seen)
+
+
+def items_of(element: Any, encoding: Encoding) -> Sequence[Mapping[BaseTag, Any]]:
+    """Return the items of an element, if it is a sequence, as mappings of what is in them.
+
+    Those of one that nobody has parsed yet are cut out of its bytes.
+    """
+    if isinstance(element, RawDataElement):
+        plain = part10.items(element)
+        if plain is not None:
+            return plain
+        element = _with({element.tag: element}, encoding)[element.tag]
+    if element.VR != "SQ":
+        return ()
+    return [elements_of(item) for item in element.value or ()]
+
+
+def elements_of(dataset: Dataset) -> dict[BaseTag, Any]:
+    """Return the elements of a data set; those that nobody has parsed yet stay so."""
+    return {tag: dataset.get_item(tag) for tag in list(dataset.keys())}
+
+
+def encoding_of(dataset: Dataset) -> Encoding:
+    """Return Python's names of the character sets of a data set."""
+    return dataset.original_character_set or "iso8859"
+
+
+def _with(elements: Mapping[BaseTag, Any], encoding: Encoding) -> Dataset:
+    dataset = Dataset(dict(elements))
+    dataset.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=encoding
+    )
+    return dataset

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from pydicom import Dataset
 from pydicom.tag import Tag
 
-from node.gate.contents import frame_numbers, once_read
+from node.gate.contents import encoding_of, frame_numbers, items_of, once_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
 Read = TypeVar("Read")
+
+_PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
 
 ImageKey = tuple[str, int]
 """SOP Instance UID, and the frame in it, from 1."""
@@ -52,10 +55,10 @@ def frames_of(dataset: Dataset) -> list[Frame]:
     images = _once("DerivationImageSequence", _images, nowhere)
     position = _once("PlanePositionSequence", _position, None)
     segment = _once("SegmentIdentificationSequence", _segment, stated_once)
-    return [
-        Frame(images(groups), position(groups), segment(groups))
-        for groups in dataset.get("PerFrameFunctionalGroupsSequence") or ()
-    ]
+    if _PER_FRAME not in dataset:
+        return []
+    per_frame = items_of(dataset.get_item(_PER_FRAME), encoding_of(dataset))
+    return [Frame(images(groups), position(groups), segment(groups)) for groups in per_frame]
 
 
 def images_of(sources: Sequence[Dataset]) -> dict[ImageKey, Position | None]:
@@ -78,16 +81,18 @@ def macro(groups: Sequence[Dataset] | None, name: str) -> Dataset | None:
 
 def stated(dataset: Dataset, name: str, keyword: str) -> Any:
     """Return what an object states of its frames, itself or in a macro, as an array; or None."""
-    holders = (
-        dataset,
-        macro(dataset.get("SharedFunctionalGroupsSequence"), name),
-        macro(dataset.get("PerFrameFunctionalGroupsSequence"), name),
-    )
-    for holder in holders:
+    for holder in _holders(dataset, name):
         value = None if holder is None else holder.get(keyword)
         if value not in (None, ""):
             return np.array(value, dtype=float)
     return None
+
+
+def _holders(dataset: Dataset, name: str) -> Iterator[Dataset | None]:
+    """Yield the object, then the macro; the frames, which take long to parse, at last."""
+    yield dataset
+    yield macro(dataset.get("SharedFunctionalGroupsSequence"), name)
+    yield macro(dataset.get("PerFrameFunctionalGroupsSequence"), name)
 
 
 def triple(place: Dataset | None) -> Position | None:
@@ -103,15 +108,16 @@ def is_at(position: Position, places: Iterable[Position], tolerance_mm: float) -
 
 def _once(
     name: str, read: Callable[[Sequence[Dataset]], Read], otherwise: Read
-) -> Callable[[Dataset], Read]:
+) -> Callable[[Mapping[BaseTag, Any]], Read]:
     """Return a reader of one macro of a frame that parses equal bytes once."""
     tag, known = Tag(name), dict[bytes, Read]()
 
-    def read_once(groups: Dataset) -> Read:
-        raw = once_read(groups.get_item(tag))
+    def read_once(groups: Mapping[BaseTag, Any]) -> Read:
+        element = groups.get(tag)
+        raw = once_read(element)
         if raw in known:
             return known[raw]
-        items = groups.get(name) or ()
+        items = () if element is None else Dataset({tag: element})[tag].value or ()
         value = read(items) if items else otherwise
         if raw is not None:
             known[raw] = value

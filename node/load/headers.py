@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_description
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
 
 from node.malformed import MALFORMED
+from node.part10 import unparsed
 from pipelines.contract import CouldNotLook
 from pipelines.geometry import Plane
 
@@ -116,7 +119,7 @@ def plane(description: Sequence[Dataset], shape: tuple[int, int]) -> Plane:
 
 def rescale(description: Sequence[Dataset]) -> tuple[float, float]:
     """Return slope and intercept from stored values to the modality's, 1 and 0 by default."""
-    if not any("RescaleSlope" in item for item in description):
+    if not any(_tag("RescaleSlope") in item for item in description):
         return 1.0, 0.0
     (slope,) = _numbers(description, "RescaleSlope", 1)
     (intercept,) = _numbers(description, "RescaleIntercept", 1)
@@ -163,11 +166,25 @@ def _first(description: Sequence[Dataset], keyword: str) -> object:
     return next((item.get(keyword) for item in description if keyword in item), None)
 
 
+def _decimals(description: Sequence[Dataset], keyword: str) -> Sequence[object]:
+    """Return the values of a decimal string, as text where nobody has had them parsed yet."""
+    tag = _tag(keyword)
+    holder = next((item for item in description if tag in item), None)
+    element = None if holder is None else unparsed(holder, tag)
+    if element is not None and element.value and element.VR in ("DS", None):
+        return element.value.rstrip(b"\0 ").decode("ascii").split("\\")
+    value = _first(description, keyword)
+    return value if isinstance(value, MultiValue | list) else [value]
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
 def _numbers(description: Sequence[Dataset], keyword: str, count: int) -> tuple[float, ...]:
     try:
-        value = _first(description, keyword)
-        values = value if isinstance(value, MultiValue | list) else [value]
-        numbers = tuple(float(str(part)) for part in values)
+        numbers = tuple(float(str(part)) for part in _decimals(description, keyword))
     except ValueError:
         numbers = ()
     if len(numbers) != count:

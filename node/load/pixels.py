@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from node.part10 import PIXEL_DATA, unparsed
 from pipelines.contract import CouldNotLook
 
 if TYPE_CHECKING:
@@ -51,9 +55,68 @@ def stored_frames(dataset: Dataset) -> Iterator[npt.NDArray[Any]]:
     Raises:
         CouldNotLook: The pixel data are too short or damaged.
     """
-    for values in _decoded(dataset, raw=True):
+    plain = _uncompressed(dataset)
+    for values in _decoded(dataset, raw=True) if plain is None else plain:
         spare = 8 * values.dtype.itemsize - int(dataset.BitsStored)
-        yield (values << spare) >> spare if spare > 0 else values
+        if spare <= 0:
+            yield values
+        elif plain is None:
+            yield (values << spare) >> spare
+        elif values.dtype.kind == "u":
+            yield np.bitwise_and(values, (1 << int(dataset.BitsStored)) - 1, out=values)
+        else:
+            np.left_shift(values, spare, out=values)
+            yield np.right_shift(values, spare, out=values)
+
+
+def lies_on_disk(dataset: Dataset) -> bool:
+    """Say whether the pixel data have not been read: they are not compressed, and not small."""
+    element = unparsed(dataset, PIXEL_DATA)
+    return element is not None and element.value is None
+
+
+def _uncompressed(dataset: Dataset) -> Iterator[npt.NDArray[Any]] | None:
+    """Yield each frame of pixel data that nobody has read yet from where they lie in their file.
+
+    None where they are in memory, or anything about them is unusual: pydicom knows what to do.
+    Little endian is assumed to be the machine's own order.
+    """
+    element = unparsed(dataset, PIXEL_DATA)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if element is None or not lies_on_disk(dataset):
+        return None
+    if syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) or sys.byteorder != "little":
+        return None
+    allocated, signed = dataset.BitsAllocated, dataset.PixelRepresentation
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    if (
+        allocated not in (8, 16)
+        or signed not in (0, 1)
+        or not 1 <= dataset.BitsStored <= allocated
+        or dataset.get("SamplesPerPixel") != 1
+        or dataset.get("PhotometricInterpretation") not in GREY
+        or frames < 1
+    ):
+        return None
+    dtype = np.dtype(f"{'i' if signed else 'u'}{allocated // 8}")
+    length = frames * rows * columns * dtype.itemsize
+    if not length or element.length != length + length % 2:
+        return None
+    return _from_file(str(dataset.filename), element.value_tell, dtype, (frames, rows, columns))
+
+
+def _from_file(
+    path: str, start: int, dtype: np.dtype[Any], shape: tuple[int, int, int]
+) -> Iterator[npt.NDArray[Any]]:
+    frames, rows, columns = shape
+    with Path(path).open("rb", buffering=0) as file:
+        file.seek(start)
+        for _ in range(frames):
+            values = np.empty((rows, columns), dtype)
+            if file.readinto(values.data.cast("B")) != values.nbytes:
+                raise CouldNotLook(_DAMAGED)
+            yield values
 
 
 def colour_frames(dataset: Dataset) -> Iterator[npt.NDArray[Any]]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset, dcmread
-from pydicom.filereader import read_partial
+from pydicom.tag import Tag
 
+from node import part10
 from node.errors import UnreadableSeries
 from node.load.kinds import is_judged_alone, is_waveform
 from node.malformed import MALFORMED
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pydicom import Dataset
+    from pydicom.tag import BaseTag
+
     from pipelines.contract import Study
 
 _BULK = 0x54000000
 """Waveforms (5400), spectra (5600) and pixels (7FE0) follow; what describes them comes before."""
 
-_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_UIDS = tuple(map(Tag, ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")))
 """Without which no report can refer to an instance."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -95,15 +98,21 @@ def read_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
     Raises:
         pydicom.errors.InvalidDicomError: A file is not DICOM Part 10.
     """
-    headers = []
-    for path in paths:
-        with path.open("rb") as file:
-            headers.append(read_partial(file, lambda tag, _vr, _length: tag >= _BULK))
-    return tuple(headers)
+    return tuple(part10.read(path, stop_at=_BULK) for path in paths)
 
 
 def _is_whole(header: Dataset) -> bool:
-    return all(header.get(keyword) for keyword in _UIDS)
+    return all(_is_stated(header, tag) for tag in _UIDS)
+
+
+def _is_stated(header: Dataset, tag: BaseTag) -> bool:
+    """Say whether a header has a value here, without having it parsed."""
+    if tag not in header:
+        return False
+    element = part10.unparsed(header, tag)
+    if element is None:
+        return bool(header[tag].value)
+    return bool(element.value and element.value.strip(b"\0 "))
 
 
 def readable_headers(paths: Sequence[Path]) -> tuple[Dataset, ...]:
@@ -137,7 +146,7 @@ def load(paths: Sequence[Path]) -> Source:
     from node.load.waveform import load_waveform  # noqa: PLC0415
 
     try:
-        datasets = [dcmread(path) for path in paths]
+        datasets = [part10.read(path) for path in paths]
     except MALFORMED as error:
         raise CouldNotLook(DAMAGED) from error
     if not all(map(_is_whole, datasets)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from node.load.headers import groups, plane, rescale, technical_attributes
 from node.load.pixels import (
     GREY,
     drop_pixels,
+    lies_on_disk,
     padding_range,
     require_decodable,
     stored_frames,
@@ -42,6 +45,11 @@ _MULTI_FRAME = (
 )
 
 FloatVoxels = npt.NDArray[np.float32]
+_Padding = tuple[int, npt.NDArray[np.bool_]]
+"""Of a slice: which it is, and which of its voxels mean nothing."""
+
+_THREADS = 2
+"""One reads while the other computes; the memory allows no more."""
 
 
 class _Frame(NamedTuple):
@@ -160,25 +168,51 @@ def _fill(
 
     Padding takes the darkest value of the real voxels: the outside of the body.
     """
-    padding: list[tuple[int, npt.NDArray[np.bool_]]] = []
-    darkest = np.float32(np.inf)
-    number = 0
-    for dataset in datasets:
-        outside = padding_range(dataset)
-        for stored in stored_frames(dataset):
-            position = int(slices[number])
-            np.multiply(stored, np.float32(frames[number].slope), out=voxels[position])
-            voxels[position] += np.float32(frames[number].intercept)
-            if outside is not None:
-                padded = (stored >= outside[0]) & (stored <= outside[1])
-                darkest = min(darkest, voxels[position].min(where=~padded, initial=np.inf))
-                if padded.any():
-                    padding.append((position, padded))
-            number += 1
-        drop_pixels(dataset)
+    counts = [int(dataset.get("NumberOfFrames") or 1) for dataset in datasets]
+    firsts = [sum(counts[:index]) for index in range(len(counts))]
+
+    def fill(dataset: Dataset, first: int) -> tuple[np.float32, list[_Padding]]:
+        return _fill_from(dataset, voxels, frames, slices, first)
+
+    # What reads and rescales lets other threads run; pydicom's decoders do not.
+    with ThreadPoolExecutor(_THREADS if lies_on_disk(datasets[0]) else 1) as threads:
+        filled = list(threads.map(fill, datasets, firsts))
+    darkest = min(darkest for darkest, _ in filled)
     if np.isfinite(darkest):
-        for position, padded in padding:
+        for position, padded in chain.from_iterable(padding for _, padding in filled):
             voxels[position][padded] = darkest
+
+
+def _fill_from(
+    dataset: Dataset,
+    voxels: FloatVoxels,
+    frames: Sequence[_Frame],
+    slices: npt.NDArray[np.intp],
+    first: int,
+) -> tuple[np.float32, list[_Padding]]:
+    """Fill the slices of one data set, whose first frame is ``frames[first]``.
+
+    Returns:
+        The darkest real voxel, infinite where there is no padding, and where there is.
+    """
+    padding: list[_Padding] = []
+    darkest = np.float32(np.inf)
+    outside = padding_range(dataset)
+    for number, stored in enumerate(stored_frames(dataset), start=first):
+        position = int(slices[number])
+        slope, intercept = np.float32(frames[number].slope), np.float32(frames[number].intercept)
+        if slope == 1.0 and stored.dtype.itemsize <= 2:  # which a float32 holds exactly
+            np.add(stored, intercept, out=voxels[position])
+        else:
+            np.multiply(stored, slope, out=voxels[position])
+            voxels[position] += intercept
+        if outside is not None:
+            padded = (stored >= outside[0]) & (stored <= outside[1])
+            darkest = min(darkest, voxels[position].min(where=~padded, initial=np.inf))
+            if padded.any():
+                padding.append((position, padded))
+    drop_pixels(dataset)
+    return darkest, padding
 
 
 def _straighten(

@@ -108,7 +108,9 @@ class Manifest(Section):
         if digests:
             said = "".join(f"{digest}  {path}\n" for path, digest in digests.items())
         else:
-            said = json.dumps(self.model.model_dump(mode="json"), sort_keys=True)
+            said = json.dumps(
+                self.model.model_dump(mode="json", exclude={"gpu_memory_gb"}), sort_keys=True
+            )
         return hashlib.sha256(said.encode()).hexdigest()
 
     def described(self) -> Model:
@@ -127,6 +129,7 @@ class Manifest(Section):
         stated = self.model_dump(
             mode="json",
             include={"input", "model", "output", "labels", "detection", "quantities", "waveform"},
+            exclude={"model": {"gpu_memory_gb"}},
             exclude_defaults=True,
         )
         return dict(_flat(stated))

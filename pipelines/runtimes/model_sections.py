@@ -25,12 +25,32 @@ def check_path(path: str) -> str:
 
 
 class _Files(Section):
+    """What every runtime has.
+
+    Attributes:
+        device: Where it runs; "auto": on a graphics card, if there is one.
+        gpu_memory_gb: What a run takes of the card at most, beside the weights; none: it has the
+            card for itself. No other result, so no parameter.
+    """
+
     device: Device = "auto"
+    gpu_memory_gb: Annotated[float, Field(gt=0.0)] | None = None
 
     @property
     def digests(self) -> dict[str, str]:
         """Path below the folder -> SHA-256, in the order in which the files are used."""
         return {}
+
+
+class _Torch(_Files):
+    """What runs in torch.
+
+    Attributes:
+        precision: What the network's layers compute in on a graphics card, by torch.autocast;
+            sums are in float32. "float32" is torch's own, whose convolutions round to TF32.
+    """
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 class _OneFile(_Files):
@@ -69,14 +89,14 @@ class Onnx(_OneFile):
     outputs: tuple[str, ...] = ()
 
 
-class TorchScript(_OneFile):
+class TorchScript(_Torch, _OneFile):
     """A TorchScript archive. ``outputs`` are the keys, where it returns a dictionary."""
 
     runtime: Literal["torchscript"]
     outputs: tuple[str, ...] = ()
 
 
-class Safetensors(_OneFile):
+class Safetensors(_Torch, _OneFile):
     """Weights alone. ``network`` = ``name`` of a MONAI class and its arguments."""
 
     runtime: Literal["safetensors"]
@@ -84,7 +104,7 @@ class Safetensors(_OneFile):
     outputs: tuple[str, ...] = ()
 
 
-class MonaiBundle(_ManyFiles):
+class MonaiBundle(_Torch, _ManyFiles):
     """A MONAI bundle: ``files`` are its configs and weights.
 
     Attributes:

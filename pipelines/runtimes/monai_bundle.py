@@ -39,8 +39,15 @@ _WITHIN = ("model", "state_dict", "network")
 class BundleModel:
     """The parts of one bundle."""
 
-    def __init__(self, parts: _Parts, manifest: Manifest, on: Any) -> None:
+    def __init__(
+        self, parts: _Parts, manifest: Manifest, on: Any, precision: str = "float32"
+    ) -> None:
         self._parts, self._manifest, self._device = parts, manifest, on
+        self._precision = precision
+        if manifest.task == "segmentation":
+            from pipelines.runtimes.monai_inferer import BundleInferer  # noqa: PLC0415 - as below
+
+            self._infer = BundleInferer(parts.inferer, parts.network, on, precision)
 
     def read(self, series: tuple[Volume, ...], /) -> Prediction:
         """Return what the bundle says of each voxel of the first series.
@@ -52,7 +59,7 @@ class BundleModel:
         torch = torch_files.torch_module()
         image, reorder, turned = self._prepared(series)
         with torch.inference_mode():
-            answer = self._parts.inferer(image[_IMAGE][None].to(self._device), self._parts.network)
+            answer = self._infer(image[_IMAGE].as_tensor())
             answer = answer[0] if isinstance(answer, (list, tuple)) else answer
             image[_ANSWER] = _as_meta(answer[0].cpu().float(), image[_IMAGE].cpu())
             answered = self._parts.postprocessing(image)[_ANSWER]
@@ -79,10 +86,12 @@ class BundleModel:
             NetworkFault: Its answer cannot be one.
         """
         torch = torch_files.torch_module()
+        from pipelines.runtimes.sliding_window import autocast  # noqa: PLC0415 - it imports torch
+
         image, _, _ = self._prepared(series)
         detector = self._parts.detector
         given = image[_IMAGE]
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(self._device, self._precision):
             plain = given.as_tensor().to(self._device)
             (answer,) = detector([plain], use_inferer=detector.inferer is not None)
         places = finite(answer[detector.target_box_key].cpu().numpy(), "boxes").astype(float)
@@ -169,7 +178,7 @@ def open_network(manifest: Manifest, files: dict[str, bytes]) -> BundleModel:
     else:
         fill(parts.network, _state(files[stated.weights], stated.weights), stated.weights)
         parts.network.to(on)
-    return BundleModel(parts, manifest, on)
+    return BundleModel(parts, manifest, on, stated.precision)
 
 
 def _parts(sections: dict[str, Any], manifest: Manifest, decision: dict[str, Any]) -> _Parts:

@@ -42,7 +42,7 @@ def open_network(manifest: Manifest, files: dict[str, bytes]) -> TorchNetwork:
     on = torch_files.device(stated.device)
     module = build(stated.network)
     fill(module, torch_files.safetensors(files[stated.file], stated.file), stated.file)
-    return torch_files.TorchNetwork(module.to(on).eval(), on, stated.outputs)
+    return torch_files.TorchNetwork(module.to(on).eval(), on, stated.outputs, stated.precision)
 
 
 def build(network: Mapping[str, Any]) -> Any:

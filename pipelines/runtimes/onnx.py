@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class OnnxNetwork:
         ort = _onnxruntime()
         options = ort.SessionOptions()
         options.use_deterministic_compute = True
+        # Its own threads heed no environment: without this, every process would take all cores.
+        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
         options.log_severity_level = 3
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.runtimes import results, waveforms
 from pipelines.runtimes.manifest import read
+from pipelines.runtimes.model_sections import Container
 from pipelines.runtimes.site_network import SiteNetwork
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ class _Described:
     def deadline_s(self) -> float:
         """After this long the inference process is killed."""
         return self.network.manifest.deadline_s
+
+    @property
+    def gpu_memory_bytes(self) -> int | None:
+        """What a run takes of a graphics card; None: it has the card for itself."""
+        model = self.network.manifest.model
+        if model.device == "cpu" or (isinstance(model, Container) and not model.gpu):
+            return 0
+        return None if model.gpu_memory_gb is None else int(model.gpu_memory_gb * 1e9)
 
     def warm_up(self) -> None:
         """Load the network, verified by digest.

@@ -86,7 +86,8 @@ class Input(Section):
         patch: Voxels of one step of a sliding window; none: all at once.
         overlap: Of neighbouring windows.
         divisible_by: Without a patch: sizes are padded up to a multiple of this.
-        batch: Patches, slices or frames that the network gets at once.
+        batch: Patches, slices or frames that the network gets at once; none: one, or on a graphics
+            card as many patches as fit, where that does not change the answers.
     """
 
     match: dict[str, Pattern] = {}

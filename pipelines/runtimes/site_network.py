@@ -174,11 +174,15 @@ class SiteNetwork:
 
     def _dense(self, network: Network, prepared: Prepared) -> Floats:
         to = self.manifest.input
+        fill = "batch" not in to.model_fields_set
+
+        def dense(array: Floats) -> Floats:
+            return predict_dense(network, array, to.patch, to.overlap, to.batch, fill=fill)
+
         if to.view == "volume":
-            return predict_dense(network, prepared.array, to.patch, to.overlap, to.batch)
+            return dense(prepared.array)
         images = (prepared.array[:, at] for at in range(prepared.array.shape[1]))
-        answers = [predict_dense(network, one, to.patch, to.overlap, to.batch) for one in images]
-        return np.stack(answers, axis=1)
+        return np.stack([dense(one) for one in images], axis=1)
 
     def _vectors(self, *series: Study) -> Floats:
         """Return one row of numbers for each volume, slice or frame."""

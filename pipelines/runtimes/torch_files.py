@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pipelines.runtimes.window import Windows
+
     Floats = npt.NDArray[np.float32]
 
 _SLACK_BYTES = 256 * 1024 * 1024
@@ -135,6 +137,15 @@ def tensors(answer: Any, keys: Sequence[str]) -> tuple[Floats, ...]:
     Raises:
         NetworkFault: It is neither tensor, nor list or dictionary of tensors.
     """
+    return tuple(one.detach().cpu().float().numpy() for one in chosen(answer, keys))
+
+
+def chosen(answer: Any, keys: Sequence[str]) -> Sequence[Any]:
+    """Return the tensors of a module's answer: of a dictionary those of ``keys``, of a list all.
+
+    Raises:
+        NetworkFault: It is neither tensor, nor list or dictionary of tensors.
+    """
     torch = torch_module()
     if isinstance(answer, (list, tuple)) and len(answer) == 1 and isinstance(answer[0], dict):
         answer = answer[0]  # torchvision's detectors answer one dictionary for each image
@@ -146,14 +157,21 @@ def tensors(answer: Any, keys: Sequence[str]) -> tuple[Floats, ...]:
     found = answer if isinstance(answer, (list, tuple)) else [answer]
     if not found or not all(isinstance(one, torch.Tensor) for one in found):
         raise NetworkFault("The network answered with something else than tensors.")
-    return tuple(one.detach().cpu().float().numpy() for one in found)
+    return found
 
 
 class TorchNetwork:
     """A module of torch that takes and gives arrays."""
 
-    def __init__(self, module: Any, on: Any, keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self, module: Any, on: Any, keys: Sequence[str] = (), precision: str = "float32"
+    ) -> None:
+        # It imports torch, which a host that lists pipelines may lack.
+        from pipelines.runtimes.sliding_window import SlidingNetwork, autocast  # noqa: PLC0415
+
         self._module, self.device, self._keys = module, on, tuple(keys)
+        self._autocast = autocast(on, precision)
+        self._sliding = SlidingNetwork(self._called, on, precision)
 
     def predict(self, batch: Floats, /) -> tuple[Floats, ...]:
         """Return the module's tensors.
@@ -163,14 +181,32 @@ class TorchNetwork:
         """
         torch = torch_module()
         given = torch.from_numpy(np.ascontiguousarray(batch, np.float32)).to(self.device)
+        with torch.inference_mode(), self._autocast:
+            answer = self._run(given)
+        return tensors(answer, self._keys)
+
+    def blend(self, array: Floats, to: Windows, batch: int, *, fill: bool) -> Floats:
+        """Return the weighted mean of the module's answers to windows, blended on its device.
+
+        Raises:
+            NetworkFault: It cannot take such windows, or answers with what cannot be put there.
+        """
+        image = torch_module().from_numpy(np.ascontiguousarray(array, np.float32))
+        blended: Floats = self._sliding.blend(image, to, batch, fill=fill).numpy()
+        return blended
+
+    def _run(self, given: Any) -> Any:
         try:
-            with torch.inference_mode():
-                answer = self._module(given)
+            return self._module(given)
         except RuntimeError as error:
             if "out of memory" in str(error).lower():
                 raise
-            raise NetworkFault(f"The network cannot take an array of {batch.shape}.") from None
-        return tensors(answer, self._keys)
+            shape = tuple(given.shape)
+            raise NetworkFault(f"The network cannot take an array of {shape}.") from None
+
+    def _called(self, given: Any) -> Any:
+        """Return the first of the tensors that the manifest names."""
+        return chosen(self._run(given), self._keys)[0]
 
     def answer(self, given: Any) -> Any:
         """Return the module's first tensor for a tensor, with what gradients need.

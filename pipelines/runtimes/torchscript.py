@@ -24,4 +24,4 @@ def open_network(manifest: Manifest, files: dict[str, bytes]) -> TorchNetwork:
         raise TypeError(stated.runtime)
     on = torch_files.device(stated.device)
     module = torch_files.script(files[stated.file], stated.file, on)
-    return torch_files.TorchNetwork(module, on, stated.outputs)
+    return torch_files.TorchNetwork(module, on, stated.outputs, stated.precision)

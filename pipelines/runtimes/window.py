@@ -6,8 +6,9 @@ weighted by a Gaussian whose deviation is an eighth of the patch, as the edge se
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +28,27 @@ _LEAST_WEIGHT = 1e-3
 """Of the middle's: a corner that only one window covers keeps a finite sum."""
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Where a network looks, and what its answer counts there.
+
+    Attributes:
+        places: Of each window along the spatial axes; the first axis never runs back.
+        weight: float32, positive, shape of a window.
+    """
+
+    places: tuple[tuple[slice, ...], ...]
+    weight: Floats
+
+
+@runtime_checkable
+class SlidesItself(Protocol):
+    """A network that gathers and blends windows where it is, such as on a graphics card."""
+
+    def blend(self, array: Floats, to: Windows, batch: int, *, fill: bool) -> Floats:
+        """Return the weighted mean of its answers, as ``predict_dense``."""
+
+
 def windows(
     shape: Sequence[int], patch: Sequence[int], overlap: float
 ) -> Iterator[tuple[slice, ...]]:
@@ -42,8 +64,14 @@ def windows(
         )
 
 
-def predict_dense(
-    network: Network, array: Floats, patch: Sequence[int], overlap: float, batch: int
+def predict_dense(  # noqa: PLR0913 - what a manifest says of it, a name each
+    network: Network,
+    array: Floats,
+    patch: Sequence[int],
+    overlap: float,
+    batch: int,
+    *,
+    fill: bool = False,
 ) -> Floats:
     """Return a network's numbers for every voxel.
 
@@ -53,6 +81,7 @@ def predict_dense(
         patch: Spatial; empty: all at once.
         overlap: Of neighbouring windows, 0 to 0.9.
         batch: Windows that the network gets at once.
+        fill: On a graphics card as many as fit, where that does not change the answers.
 
     Returns:
         Shape (classes, *spatial).
@@ -63,9 +92,11 @@ def predict_dense(
     shape = array.shape[1:]
     patch = tuple(patch) or shape
     weight = _gaussian(patch)
+    where = list(windows(shape, patch, overlap))
+    if isinstance(network, SlidesItself):
+        return network.blend(array, Windows(tuple(where), weight), batch, fill=fill)
     total: Floats | None = None
     weights = np.zeros(shape, np.float32)
-    where = list(windows(shape, patch, overlap))
     for first in range(0, len(where), batch):
         group = where[first : first + batch]
         given = np.stack([array[(slice(None), *window)] for window in group])

@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode, split_dataset
@@ -451,7 +451,7 @@ def test_the_meta_group_is_read_as_pydicom_reads_it(name: str) -> None:
 
 def test_what_a_maker_puts_into_the_meta_group_does_not_matter(tmp_path: Path) -> None:
     dataset = dcmread(str(get_testdata_file("CT_small.dcm")))
-    dataset.file_meta.PrivateInformationCreatorUID = "1.2.3"
+    dataset.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
     dataset.file_meta.PrivateInformation = bytes(100_000)
     dataset.save_as(tmp_path / "x.dcm")
     assert meta.read(tmp_path / "x.dcm").offset == split_dataset(tmp_path / "x.dcm")[1]

@@ -1,11 +1,13 @@
-"""The acceptor's side of an association byte by byte, so that a test or a bench decides on each."""
+"""An association byte by byte, so that a test or a bench decides on each."""
 
 from __future__ import annotations
 
+import socket
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -13,10 +15,10 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     MaximumLengthNotification,
 )
+from pynetdicom.presentation import build_context
 
-if TYPE_CHECKING:
-    import socket
-
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+ASSOCIATE_AC = 2
 P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = 4, 5, 6, 7
 """PDU types (PS3.8 section 9.3)."""
 COMMAND, LAST = 0x01, 0x02
@@ -63,13 +65,27 @@ def accept(listener: socket.socket, *, maximum_bytes: int = 16_384) -> socket.so
         context.result = 0
         context.transfer_syntax = [context.transfer_syntax[0]]
     accepted.presentation_context_definition_results_list = contexts
-    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    length.maximum_length_received = maximum_bytes
-    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
-    accepted.user_information = [length, implementation]
+    accepted.user_information = _user_information(maximum_bytes)
     answer = A_ASSOCIATE_AC()
     answer.from_primitive(accepted)
     connection.sendall(answer.encode())
+    return connection
+
+
+def call(port: int, sop_class_uid: str, *, maximum_bytes: int = 16_384) -> socket.socket:
+    """Open an association for one SOP class, in Explicit VR Little Endian."""
+    proposed = A_ASSOCIATE()
+    proposed.application_context_name = APPLICATION_CONTEXT
+    proposed.calling_ae_title, proposed.called_ae_title = "CT1", "PACS"
+    context = build_context(sop_class_uid, ExplicitVRLittleEndian)
+    context.context_id = 1
+    proposed.presentation_context_definition_list = [context]
+    proposed.user_information = _user_information(maximum_bytes)
+    request = A_ASSOCIATE_RQ()
+    request.from_primitive(proposed)
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(request.encode())
+    assert pdu(connection)[0] == ASSOCIATE_AC
     return connection
 
 
@@ -127,6 +143,13 @@ def pdu(connection: socket.socket) -> bytes:
     """Read one PDU; empty if the peer has closed."""
     first = _exactly(connection, 6)
     return first + _exactly(connection, int.from_bytes(first[2:6], "big")) if first else b""
+
+
+def _user_information(maximum_bytes: int) -> list[Any]:
+    length, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
+    length.maximum_length_received = maximum_bytes
+    implementation.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
+    return [length, implementation]
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

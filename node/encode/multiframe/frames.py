@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from node.load.source import Source
     from pipelines.contract import Code
 
-_PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
-
 _ITEM = struct.Struct("<HHI")
 _SHORT = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<HH2s2xI")
@@ -52,7 +50,7 @@ class Frame(NamedTuple):
 
 
 def set_frames(result: Dataset, source: Source, frames: Sequence[Frame], organisation: str) -> None:
-    """Describe every frame, and the dimensions that they are ordered by.
+    """Describe every frame, the dimensions that order them, and what they were derived from.
 
     From here on the data set counts as one read in Explicit VR Little Endian: pydicom writes
     what was not touched as it is, and decodes it when asked for it or for another encoding.
@@ -72,8 +70,29 @@ def set_frames(result: Dataset, source: Source, frames: Sequence[Frame], organis
     _set_dimensions(result, organisation, by_segment=by_segment, in_patient=bool(positions))
     items = _per_frame_items(source, frames, positions)
     result.NumberOfFrames = len(frames)
-    result[_PER_FRAME] = RawDataElement(
-        _PER_FRAME, "SQ", len(items), items, 0, is_implicit_VR=False, is_little_endian=True
+    _set_references(result, source)
+    _set_items(result, "PerFrameFunctionalGroupsSequence", items)
+
+
+def _set_references(result: Dataset, source: Source) -> None:
+    """Name every instance that the result is derived from, as ``planes.set_references`` does."""
+    references = b"".join(
+        _item(
+            _element("ReferencedSOPClassUID", "UI", str(instance.SOPClassUID))
+            + _element("ReferencedSOPInstanceUID", "UI", str(instance.SOPInstanceUID))
+        )
+        for instance in source.instances
+    )
+    instances = _LONG.pack(*_tag("ReferencedInstanceSequence"), b"SQ", len(references)) + references
+    series = _element("SeriesInstanceUID", "UI", str(source.instances[0].SeriesInstanceUID))
+    _set_items(result, "SourceImageSequence", references)
+    _set_items(result, "ReferencedSeriesSequence", _item(instances + series))
+
+
+def _set_items(result: Dataset, keyword: str, items: bytes) -> None:
+    tag = Tag(keyword)
+    result[tag] = RawDataElement(
+        tag, "SQ", len(items), items, 0, is_implicit_VR=False, is_little_endian=True
     )
 
 

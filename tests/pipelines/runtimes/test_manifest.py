@@ -100,6 +100,19 @@ def test_whatever_changes_the_result_changes_the_parameters(old, new):
     assert parse(changed(old, new)).parameters() != parse(LIVER.encode()).parameters()
 
 
+@pytest.mark.parametrize(
+    ("stated", "size_bytes"),
+    [("", None), ("gpu_memory_gb = 2.5", 2_500_000_000), ('device = "cpu"', 0)],
+)
+def test_what_a_model_takes_of_a_graphics_card_is_no_part_of_its_result(
+    tmp_path, stated, size_bytes
+):
+    (tmp_path / "pipeline.toml").write_bytes(changed("[output]", f"{stated}\n[output]"))
+    pipeline = load(tmp_path)
+    assert pipeline.gpu_memory_bytes == size_bytes
+    assert not [key for key in pipeline.parameters if "gpu" in key]
+
+
 def test_another_file_is_another_model():
     other = parse(changed('sha256 = "0', 'sha256 = "1'))
     assert other.described().weights_sha256 != parse(LIVER.encode()).described().weights_sha256
