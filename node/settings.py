@@ -48,18 +48,14 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _cores() -> int:
-    return min(os.cpu_count() or 1, 8)
-
-
 class Listen(Section):
     """The C-STORE listener."""
 
     ae_title: AETitle = "RADNODE"
     host: str = "0.0.0.0"  # noqa: S104 - scanners are on other hosts; accept_from limits them
     port: Port = 11112
-    processes: int = Field(default_factory=_cores, ge=1, le=64)
-    """Listener processes that share the port (SO_REUSEPORT); as many as cores, at most 8."""
+    processes: int = Field(default=0, ge=0, le=64)
+    """Listener processes that share the port (SO_REUSEPORT); 0: as many as cores, at most 8."""
     accept_from: dict[AETitle, str | tuple[str, ...]] = Field(default_factory=dict)
     """Calling AE title -> address or network (10.0.4.0/24) it may come from; empty: anyone."""
     maximum_associations: int = Field(default=100, ge=1)
@@ -79,6 +75,11 @@ class Listen(Section):
             for address in (addresses,) if isinstance(addresses, str) else addresses:
                 ip_network(address, strict=False)
         return value
+
+    @property
+    def process_count(self) -> int:
+        """How many listener processes there are."""
+        return self.processes or min(os.cpu_count() or 1, 8)
 
     def networks_of(self, calling_ae: str) -> tuple[IPv4Network | IPv6Network, ...]:
         """Return the networks ``calling_ae`` may call from; empty if it may not call at all."""

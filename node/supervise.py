@@ -112,7 +112,7 @@ def roles(settings: Settings) -> list[Role]:
     broker = [Role("broker", [])] if settings.broker == "embedded" else []
     listeners = [
         Role(f"listen-{n}", [*verb, "listen", "--number", str(n)])
-        for n in range(1, settings.listen.processes + 1)
+        for n in range(1, settings.listen.process_count + 1)
     ]
     workers = [
         Role(worker_name(n), [*verb, "work", "--number", str(n)])

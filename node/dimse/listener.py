@@ -186,7 +186,7 @@ def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presen
             listener_contexts(accept_deflated=listen.accept_deflated),
             handlers,
             networks=tuple(chain.from_iterable(known.values())),
-            share_port=listen.processes > 1,
+            share_port=listen.process_count > 1,
             receiver=receiver,
             ended=presence.on_ended,
         )

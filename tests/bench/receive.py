@@ -78,7 +78,7 @@ def measure(
     cases: Sequence[Case] = CASES,
     *,
     rounds: int = 5,
-    seconds: float = 1.2,
+    seconds: float = 1.0,
 ) -> dict[str, Any]:
     """Measure every case on every receiver, and print.
 
@@ -225,7 +225,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="on the disk to measure")
     parser.add_argument("--quick", action="store_true", help="CT on disk, fast peers, 2 rounds")
     parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=float, default=1.2, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     parser.add_argument("--kind", choices=tuple(KINDS))
     parser.add_argument("--medium", choices=("disk", "tmpfs"))
     parser.add_argument("--associations", type=int, nargs="+")

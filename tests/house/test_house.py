@@ -21,7 +21,9 @@ GENERATED = {
 
 EDGES = {
     "node/cli/__init__.py",  # the command: two lines instead of a traceback
+    "node/dimse/acceptor.py",  # a thread that serves one peer; the others go on
     "node/dimse/receive.py",  # a C-STORE handler must answer with a status, whatever happened
+    "node/group_commit.py",  # hands what is raised to every thread that waits for it
     "node/inference_child.py",  # a model may raise anything; the worker decides what it means
     "node/relay.py",  # a loop that one bad study must not end
     "node/plan.py",  # ditto, one bad series

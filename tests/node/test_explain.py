@@ -122,6 +122,7 @@ def test_the_inference_process_explains_what_a_job_asks_for_and_the_gate_lets_it
         files.append(str(tmp_path / f"{image.InstanceNumber}.dcm"))
         image.save_as(files[-1], enforce_file_format=True)
         headers.append(dcmread(files[-1], stop_before_pixels=True))
+    told: list[dict[str, Any]] = []
     answers = [
         inference_child._answer(
             {
@@ -135,7 +136,9 @@ def test_the_inference_process_explains_what_a_job_asks_for_and_the_gate_lets_it
                 "analysed_at": 1_700_000_000.0,
                 "folder": str(tmp_path / str(explain)),
                 "scratch": str(tmp_path / "scratch"),
-            }
+            },
+            seat=None,
+            tell=told.append,
         )
         for explain in ("occlusion", None)
     ]
