@@ -103,7 +103,7 @@ def radnode(folder: Path) -> Iterator[Receiver]:
     config = write_config(settings, folder / "radnode.toml")
     log = folder / "node.log"
     log.touch()
-    listeners = range(1, settings.listen.processes + 1)
+    listeners = range(1, settings.listen.process_count + 1)
 
     def all_listen() -> bool:
         return log.read_text().count("listening") >= len(listeners)
