@@ -1,6 +1,6 @@
 """The spool: received instances as Part 10 files that are whole and durable, or not there.
 
-    tmp/<random>.part         being received; locked by the process that writes it
+    tmp/<random>-<n>.part     being received; locked by the process that writes it
     <digest[:2]>/<digest>.dcm kept; the digest is that of the data set without file meta
 
 Nothing that came over the network is part of a path.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import filecmp
 import hashlib
+import itertools
 import os
 import uuid
 from contextlib import contextmanager, suppress
@@ -51,8 +52,7 @@ class Part:
         self._sha256 = hashlib.sha256()
         self._descriptor = -1
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)
+            self._descriptor = _new_file(path)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._write(header)
         except OSError as error:
@@ -113,10 +113,12 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._parts = folder / "tmp"
+        self._session = uuid.uuid4().hex
+        self._numbers = itertools.count()
 
     def new_part(self) -> Path:
         """Return a path that nobody uses, on the file system of the kept files."""
-        return self._parts / f"{uuid.uuid4().hex}.part"
+        return self._parts / f"{self._session}-{next(self._numbers)}.part"
 
     def prepare(self) -> None:
         """Make every folder, durably, so that receiving makes none.
@@ -238,6 +240,15 @@ class Spool:
         """Yield the relative path of every kept file, in no particular order."""
         for path in self.folder.glob("[0-9a-f][0-9a-f]/*.dcm"):
             yield path.relative_to(self.folder).as_posix()
+
+
+def _new_file(path: Path) -> int:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    try:
+        return os.open(path, flags, 0o640)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o640)
 
 
 def _are_same(part: Path, target: Path) -> bool:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import struct
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import socket
+    import threading
     from collections.abc import Iterator
 
 P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT_RQ = 4, 5, 6, 7
@@ -63,6 +65,16 @@ class Ended(OSError):
     """The peer has aborted the association, or the connection is gone."""
 
 
+@contextmanager
+def aside(turn: threading.Lock) -> Iterator[None]:
+    """Lend a lock that is held."""
+    turn.release()
+    try:
+        yield
+    finally:
+        turn.acquire()
+
+
 class FragmentReader:
     """Reads the fragments that come over one connection.
 
@@ -71,6 +83,7 @@ class FragmentReader:
         maximum_bytes: Of a PDU, as negotiated.
         pdu_s: In which a PDU that has begun must be complete.
         idle_s: How long nothing may come between two PDUs; None: for ever.
+        turn: Held by whoever reads; lent to others while nothing is there to read.
     """
 
     def __init__(
@@ -80,8 +93,10 @@ class FragmentReader:
         maximum_bytes: int,
         pdu_s: float,
         idle_s: float | None,
+        turn: threading.Lock,
     ) -> None:
         self._connection = connection
+        self._turn = turn
         self._maximum_bytes = maximum_bytes
         self._pdu_s = pdu_s
         self._idle_s = idle_s
@@ -161,7 +176,8 @@ class FragmentReader:
             if left_s <= 0.0:
                 raise TimeoutError("A PDU was not complete in time")
             self._connection.settimeout(left_s)
-        received = self._connection.recv_into(self._buffer[self._end :])
+        with aside(self._turn):
+            received = self._connection.recv_into(self._buffer[self._end :])
         if not received:
             raise Ended("The peer has closed the connection")
         self._end += received

@@ -29,13 +29,20 @@ def pdu(*pdvs: bytes) -> bytes:
 
 
 @contextmanager
+def held():
+    lock = threading.Lock()
+    with lock:
+        yield lock
+
+
+@contextmanager
 def connected(*, pdu_s: float = 30.0, idle_s: float | None = 30.0):
     ours, theirs = socket.socketpair()
-    with closing(ours), closing(theirs):
-        yield (
-            FragmentReader(ours, maximum_bytes=MAXIMUM_BYTES, pdu_s=pdu_s, idle_s=idle_s),
-            theirs,
+    with closing(ours), closing(theirs), held() as turn:
+        reader = FragmentReader(
+            ours, maximum_bytes=MAXIMUM_BYTES, pdu_s=pdu_s, idle_s=idle_s, turn=turn
         )
+        yield reader, theirs
 
 
 def read(*pieces: bytes, then: type[BaseException] = Ended):
@@ -116,7 +123,7 @@ def test_a_pdu_that_stops_and_a_peer_that_is_silent_time_out():
         (0.05, None, b"\x04\x00"),
         (30.0, 0.05, pdu(pdv(b"ab", control=2))),
     ):
-        with connected(pdu_s=pdu_s, idle_s=idle_s) as (reader, peer):
+        with connected(pdu_s=pdu_s, idle_s=idle_s, turn=turn) as (reader, peer):
             peer.sendall(sent)
             with pytest.raises(TimeoutError):
                 list(reader.fragments())
