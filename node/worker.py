@@ -11,6 +11,7 @@ import contextlib
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,9 +192,13 @@ class Worker:
         send_to = {name: self._wanted_by(name) for name in lease.job.send_to}
         tick = self._keep(lease)
         priors = folder.with_name(f"priors-{lease.token}")
-        with looked_up(
-            self._settings, lease, inputs[first], calling_aes, folder=priors, tick=tick
-        ) as earlier:
+        with (
+            ThreadPoolExecutor(1) as beside_the_model,
+            looked_up(
+                self._settings, lease, inputs[first], calling_aes, folder=priors, tick=tick
+            ) as earlier,
+        ):
+            headers = beside_the_model.submit(headers_of, inputs)
             answer = self._inference.ask(
                 {
                     "job_id": lease.job.id,
@@ -213,7 +218,7 @@ class Worker:
             )
         reach("worker.inferred")
         outcome = Outcome(answer["outcome"])
-        sources, beside = headers_of(inputs)
+        sources, beside = headers.result()
         publish.publish(
             self._ledger,
             lease,

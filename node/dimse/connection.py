@@ -17,6 +17,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from node.dimse.messages import C_STORE_RSP
 from node.dimse.pdata import (
     ABORT_RQ,
     COMMAND,
@@ -27,7 +28,7 @@ from node.dimse.pdata import (
     RELEASE_RP,
     RELEASE_RQ,
 )
-from node.dimse.wire import C_STORE_RSP, SMALLEST_PDU_BYTES, fragments, pdus, response_of
+from node.dimse.wire import SMALLEST_PDU_BYTES, fragments, pdus, response_of
 from node.errors import AssociationBroken
 
 if TYPE_CHECKING:

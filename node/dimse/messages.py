@@ -66,13 +66,13 @@ def store_request(elements: dict[int, bytes]) -> StoreRequest | None:
     Raises:
         MalformedCommand: It is one, and lacks what it must have.
     """
-    if _number(elements, COMMAND_FIELD) != C_STORE_RQ:
+    if number(elements, COMMAND_FIELD) != C_STORE_RQ:
         return None
     return StoreRequest(
-        _number(elements, MESSAGE_ID),
+        number(elements, MESSAGE_ID),
         _uid(elements, AFFECTED_SOP_CLASS),
         _uid(elements, AFFECTED_SOP_INSTANCE),
-        _number(elements, DATA_SET_TYPE) != NO_DATA_SET,
+        number(elements, DATA_SET_TYPE) != NO_DATA_SET,
     )
 
 
@@ -86,14 +86,31 @@ def store_response(request: StoreRequest, status: int, comment: str = "") -> byt
     """
     error_comment = [(ERROR_COMMENT, _text(comment[:COMMENT_CHARACTERS], b" "))] if comment else []
     return command_set(
-        (AFFECTED_SOP_CLASS, _text(request.sop_class_uid, b"\0")),
+        (AFFECTED_SOP_CLASS, padded(request.sop_class_uid)),
         (COMMAND_FIELD, _SHORT.pack(C_STORE_RSP)),
         (ANSWERED_MESSAGE_ID, _SHORT.pack(request.message_id)),
         (DATA_SET_TYPE, _SHORT.pack(NO_DATA_SET)),
         (STATUS, _SHORT.pack(status)),
         *error_comment,
-        (AFFECTED_SOP_INSTANCE, _text(request.sop_instance_uid, b"\0")),
+        (AFFECTED_SOP_INSTANCE, padded(request.sop_instance_uid)),
     )
+
+
+def number(elements: dict[int, bytes], element: int) -> int:
+    """Return the value of an element of VR US.
+
+    Raises:
+        MalformedCommand: It is not there, or no number.
+    """
+    try:
+        return int(_SHORT.unpack(elements[element])[0])
+    except (KeyError, struct.error) as error:
+        raise MalformedCommand("A command set lacks a number") from error
+
+
+def padded(uid: str) -> bytes:
+    """Return a UID as a value, of even length (PS3.5 section 9.1)."""
+    return _text(uid, b"\0")
 
 
 def command_set(*elements: tuple[int, bytes]) -> bytes:
@@ -108,13 +125,6 @@ def command_pdu(context_id: int, command: bytes) -> bytes:
     """Return the P-DATA-TF PDU of one whole command set."""
     size = len(command) + 2
     return _PDV.pack(P_DATA_TF, size + 4, size, context_id, COMMAND | LAST) + command
-
-
-def _number(elements: dict[int, bytes], number: int) -> int:
-    try:
-        return int(_SHORT.unpack(elements[number])[0])
-    except (KeyError, struct.error) as error:
-        raise MalformedCommand("A command set lacks a number") from error
 
 
 def _uid(elements: dict[int, bytes], number: int) -> str:

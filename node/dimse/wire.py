@@ -12,6 +12,21 @@ import struct
 from io import SEEK_END, BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
+from node.dimse.messages import (
+    AFFECTED_SOP_CLASS,
+    AFFECTED_SOP_INSTANCE,
+    ANSWERED_MESSAGE_ID,
+    C_STORE_RQ,
+    COMMAND_FIELD,
+    DATA_SET_TYPE,
+    MESSAGE_ID,
+    NO_DATA_SET,
+    STATUS,
+    command_elements,
+    command_set,
+    number,
+    padded,
+)
 from node.dimse.pdata import COMMAND, LAST, P_DATA_TF, PDU_HEADER_BYTES
 
 if TYPE_CHECKING:
@@ -24,16 +39,13 @@ LARGEST_PDU_BYTES = 1 << 18
 SMALLEST_PDU_BYTES = 8
 """The header of a PDV, and a fragment of two bytes: it must have an even length."""
 
-C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001
-"""Command Fields (PS3.7 table E.1-1)."""
-MEDIUM = 0x0000
-"""Priority of a C-STORE-RQ (PS3.7 table 9.3-1)."""
-NO_DATA_SET, DATA_SET = 0x0101, 0x0001
-"""Command Data Set Types: any value but the first says that a data set follows."""
+PRIORITY, MEDIUM = 0x0700, 0x0000
+"""Element of group 0000, and its value (PS3.7 table 9.3-1)."""
+DATA_SET = 0x0001
+"""Command Data Set Type: a data set follows; any value but ``NO_DATA_SET`` says so."""
 
 _P_DATA = struct.Struct(">BxLLBB")
-_ELEMENT = struct.Struct("<HHL")
-_SHORT, _LONG = struct.Struct("<H"), struct.Struct("<L")
+_SHORT = struct.Struct("<H")
 _PDV_HEADER_BYTES = _P_DATA.size - PDU_HEADER_BYTES
 
 
@@ -61,17 +73,14 @@ def store_request(message_id: int, sop_class_uid: str, sop_instance_uid: str) ->
         sop_class_uid: Of the instance; ASCII.
         sop_instance_uid: Of the instance; ASCII.
     """
-    elements = b"".join(
-        (
-            _element(0x0002, _padded(sop_class_uid)),
-            _element(0x0100, _SHORT.pack(C_STORE_RQ)),
-            _element(0x0110, _SHORT.pack(message_id)),
-            _element(0x0700, _SHORT.pack(MEDIUM)),
-            _element(0x0800, _SHORT.pack(DATA_SET)),
-            _element(0x1000, _padded(sop_instance_uid)),
-        )
+    return command_set(
+        (AFFECTED_SOP_CLASS, padded(sop_class_uid)),
+        (COMMAND_FIELD, _SHORT.pack(C_STORE_RQ)),
+        (MESSAGE_ID, _SHORT.pack(message_id)),
+        (PRIORITY, _SHORT.pack(MEDIUM)),
+        (DATA_SET_TYPE, _SHORT.pack(DATA_SET)),
+        (AFFECTED_SOP_INSTANCE, padded(sop_instance_uid)),
     )
-    return _element(0x0000, _LONG.pack(len(elements))) + elements
 
 
 def pdus(
@@ -136,30 +145,19 @@ def fragments(p_data: memoryview) -> Iterator[tuple[int, memoryview]]:
         p_data = p_data[length + 4 :]
 
 
-def response_of(command_set: bytes) -> Response:
+def response_of(command: bytes) -> Response:
     """Return what a command set says, whatever elements it has besides.
 
     Raises:
         ValueError: It is none, or not one of a response.
     """
-    values: dict[int, int] = {}
-    position = 0
-    while position < len(command_set):
-        if len(command_set) - position < _ELEMENT.size:
-            raise ValueError("A command set ends within an element")
-        group, element, length = _ELEMENT.unpack_from(command_set, position)
-        position += _ELEMENT.size
-        if group or length > len(command_set) - position:
-            raise ValueError("A command set has other elements, or ends within a value")
-        if length == _SHORT.size:
-            (values[element],) = _SHORT.unpack_from(command_set, position)
-        position += length
-    try:
-        return Response(
-            values[0x0100], values[0x0120], values[0x0900], values[0x0800] != NO_DATA_SET
-        )
-    except KeyError as error:
-        raise ValueError("A command set lacks what a response must have") from error
+    elements = command_elements(command)
+    return Response(
+        number(elements, COMMAND_FIELD),
+        number(elements, ANSWERED_MESSAGE_ID),
+        number(elements, STATUS),
+        number(elements, DATA_SET_TYPE) != NO_DATA_SET,
+    )
 
 
 def _bytes_left(source: FileIO | BytesIO) -> int:
@@ -177,12 +175,3 @@ def _read_exactly(source: FileIO | BytesIO, where: memoryview) -> None:
         if not count:
             raise OSError("The file is shorter than it was")
         where = where[count:]
-
-
-def _element(element: int, value: bytes) -> bytes:
-    return _ELEMENT.pack(0x0000, element, len(value)) + value
-
-
-def _padded(uid: str) -> bytes:
-    encoded = uid.encode("ascii")
-    return encoded + b"\0" * (len(encoded) % 2)

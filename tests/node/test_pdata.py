@@ -123,7 +123,7 @@ def test_a_pdu_that_stops_and_a_peer_that_is_silent_time_out():
         (0.05, None, b"\x04\x00"),
         (30.0, 0.05, pdu(pdv(b"ab", control=2))),
     ):
-        with connected(pdu_s=pdu_s, idle_s=idle_s, turn=turn) as (reader, peer):
+        with connected(pdu_s=pdu_s, idle_s=idle_s) as (reader, peer):
             peer.sendall(sent)
             with pytest.raises(TimeoutError):
                 list(reader.fragments())
