@@ -92,6 +92,7 @@ class AcceptedAssociation(Association):
         self._receiver = receiver
         self._sending = threading.Lock()
         self._incoming: _Store | _Other | None = None
+        self._received = self._refused = self._received_bytes = 0
         self.bind(evt.EVT_PDU_SENT, self._after_accept)
 
     def _after_accept(self, event: evt.Event) -> None:
@@ -137,6 +138,14 @@ class AcceptedAssociation(Association):
             self.is_established = False
             if self._incoming is not None:
                 self._incoming.discard()
+            if self._received or self._refused:
+                log.info(
+                    "association_ended",
+                    calling_ae=self.calling_ae,
+                    received=self._received,
+                    refused=self._refused,
+                    bytes=self._received_bytes,
+                )
 
     @property
     def calling_ae(self) -> str:
@@ -169,6 +178,12 @@ class AcceptedAssociation(Association):
                 command.clear()
             if self._kill:
                 return
+
+    def count(self, size_bytes: int, *, success: bool) -> None:
+        """Count an instance that has been answered, for the log."""
+        self._received += success
+        self._refused += not success
+        self._received_bytes += size_bytes * success
 
     def _begin(self, command: bytes, context_id: int) -> None:
         """Begin a message; a data set follows, or it is whole already."""
@@ -256,9 +271,11 @@ class _Store:
         self._syntax = transfer_syntax_uid
         self._sender = sender
         self._part = part
+        self._bytes = 0
 
     def write(self, content: memoryview, *, is_last: bool) -> None:  # noqa: ARG002 - as _Other
         self._part.write(content)
+        self._bytes += len(content)
 
     def discard(self) -> None:
         self._part.discard()
@@ -272,6 +289,7 @@ class _Store:
             )
         finally:
             self._part.discard()
+        association.count(self._bytes, success=answer.status == SUCCESS)
         response = store_response(self._request, answer.status, answer.comment)
         association._send(command_pdu(self.context_id, response))  # noqa: SLF001
         if answer.status == SUCCESS:

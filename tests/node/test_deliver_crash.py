@@ -13,6 +13,7 @@ import pytest
 
 from node import commit, deliver
 from node.settings import DimseDestination
+from node.wake import Alarm
 from tests.node.results import data_set_digest, make_due, states, waiting_result
 from tests.peers import REPOSITORY, wait_until
 from tests.peers.pacs import pacs
@@ -65,11 +66,12 @@ def test_a_deliverer_that_is_killed_leaves_one_object_each_and_all_committed(
         )
         assert killed.returncode == -signal.SIGKILL
 
-        stop = threading.Event()
-        again = threading.Thread(target=deliver.run, args=(settings, ledger, stop))
+        alarm, stop = Alarm(), threading.Event()
+        again = threading.Thread(target=deliver.run, args=(settings, ledger, alarm, stop))
         again.start()
         wait_until(lambda: "pending" not in states(ledger))
         stop.set()
+        alarm.ring()
         again.join(30.0)
         if states(ledger) != ["committed", "committed"]:
             make_due(ledger)  # the time-out of the question that was lost
