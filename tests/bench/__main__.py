@@ -8,18 +8,16 @@ docs/performance.md from there. The exit status is 1 if a goal is missed.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from typing import Any
 
 from rich.console import Console
 
-from tests.bench import goals, machine, plots
+from tests.bench import goals, plots
+from tests.bench.part import measured
 from tests.peers import REPOSITORY
 
 PARTS = ("receive", "send", "load", "encode", "ledger", "inference", "end_to_end")
@@ -44,34 +42,12 @@ def main() -> int:
     for name in chosen:
         # In a process of its own: what one part imports or keeps is not in another's figures.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            parts[name] = pool.submit(_measured, name).result()
+            parts[name] = pool.submit(measured, name).result()
         plots.draw(name, parts[name], JSON.parent)
         JSON.write_text(json.dumps(parts, indent=2) + "\n")
     judged = [goal for name in chosen for goal in parts[name]["goals"]]
     Console(width=goals.WIDTH).print(goals.table(judged))
     return 0 if goals.met(judged) else 1
-
-
-def _measured(name: str) -> dict[str, Any]:
-    """Measure one part.
-
-    Each part is a module with ``measure(console)``, which prints its tables and returns what JSON
-    can hold, with ``goals``.
-    """
-    part = importlib.import_module(f"tests.bench.{name}")
-    console = Console(record=True, width=goals.WIDTH)
-    begun = time.perf_counter()
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    measured: dict[str, Any] = part.measure(console)
-    whole = {
-        "at": at,
-        "machine": machine.describe(),
-        **measured,
-        "took_s": time.perf_counter() - begun,
-        "printed": console.export_text(),
-    }
-    as_read: dict[str, Any] = json.loads(json.dumps(whole))
-    return as_read
 
 
 if __name__ == "__main__":

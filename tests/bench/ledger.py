@@ -50,7 +50,7 @@ FOLDER = REPOSITORY / "build" / "bench"
 SMALL, LARGE = 10_000, 10_000_000
 ROUNDS = 15
 GOAL = 1.5
-PLANNED = ("nothing to do", "complete", "route", "plan", "ring", "claim", "deliver")
+PLANNED = ("nothing to do", "complete", "route", "plan", "ring", "claim", "finish", "deliver")
 """The steps that the goal is about."""
 BATCHES = (1, 16, 64)
 WORKERS = (1, 2, 4)
@@ -124,7 +124,11 @@ def _ledger(instances: int) -> Iterator[str]:
         with kept.open("rb") as file:
             while file.read(READ_BYTES):
                 pass
-        yield f"sqlite:///{kept}"
+        try:
+            yield f"sqlite:///{kept}"
+        except BaseException:
+            kept.unlink()  # a study was left half way, which the next run would stumble over
+            raise
         return
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         yield f"sqlite:///{shutil.copy(kept, folder)}"
