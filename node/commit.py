@@ -16,8 +16,8 @@ from node import wake
 from node.crashpoint import reach
 from node.deliver import (
     LEDGER_PAUSE_S,
+    LOOK_AGAIN_S,
     REJECTED_PAUSE_S,
-    SHORTEST_S,
     every_minute,
     pause_s,
     tell_waiting,
@@ -150,7 +150,7 @@ def _serve(settings: Settings, ledger: Ledger, name: str, alarm: Alarm, stop: Ev
             stop.wait(LEDGER_PAUSE_S)
         else:
             if answered is None:
-                alarm.wait(heard, min(wake.POLL_S, max(SHORTEST_S, wait_s)))
+                alarm.wait(heard, min(wake.POLL_S, wait_s or LOOK_AGAIN_S))
                 continue
             alarm.ring()  # what it has lost is due again, after a while
             failures, hold_s = 0, HOLD_S if answered else SHORT_HOLD_S

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-SHORTEST_S = 0.05
-"""Between two looks that found nothing, whatever is due: another process may have it."""
+LOOK_AGAIN_S = 0.5
+"""Between two looks at what is due and cannot be had: it waits for another, or a process has it."""
 LOOK_S = 60.0
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 900.0
@@ -204,7 +204,7 @@ def _serve(settings: Settings, ledger: Ledger, name: str, alarm: Alarm, stop: Ev
             stop.wait(LEDGER_PAUSE_S)
         else:
             if not tried:
-                alarm.wait(heard, min(wake.POLL_S, max(SHORTEST_S, wait_s)))
+                alarm.wait(heard, min(wake.POLL_S, wait_s or LOOK_AGAIN_S))
                 continue
             alarm.ring()  # there is something to ask commitment for
             if failures:

@@ -65,15 +65,21 @@ class _File:
     calling_ae: str
 
 
-def reindex(settings: Settings, ledger: Ledger) -> Reindexed:
+def reindex(settings: Settings, ledger: Ledger, *, tells: bool = True) -> Reindexed:
     """Bring the spool and the ledger together.
+
+    Args:
+        settings: Of the node.
+        ledger: Migrated.
+        tells: Also look for what needs a person. Of the listeners that start together one does,
+            or each loss would be told as often as there are cores.
 
     Raises:
         SQLAlchemyError: The ledger does not answer.
     """
     spool = Spool(settings.spool_folder)
     swept = spool.sweep()
-    missing = _tell_missing(spool, ledger)
+    missing = _tell_missing(spool, ledger) if tells else 0
     indexed = damaged = 0
     # As they came: of several contents under one UID the first is the instance, and stays it.
     for path in sorted(_without_row(spool, ledger), key=spool.modified_ns):
@@ -83,7 +89,8 @@ def reindex(settings: Settings, ledger: Ledger) -> Reindexed:
             continue
         except (RejectedInstance, OSError, *MALFORMED) as error:
             damaged += 1
-            _tell_damaged(ledger, path, error)
+            if tells:
+                _tell_damaged(ledger, path, error)
             continue
         row = received(
             file.identity,

@@ -205,9 +205,13 @@ class Spool:
         """Whether at least so much of the disk is free.
 
         Raises:
-            OSError: It cannot be asked.
+            OSError: It cannot be asked, or takes no folder.
         """
-        disk = os.statvfs(self.folder)
+        try:
+            disk = os.statvfs(self._parts)
+        except FileNotFoundError:
+            self.prepare()
+            disk = os.statvfs(self._parts)
         return disk.f_bavail * disk.f_frsize >= minimum_free_bytes
 
     @contextmanager

@@ -9,6 +9,7 @@ deliver  send, and ask for commitment
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -233,6 +234,8 @@ def _require_port(listen: Listen, stop: threading.Event) -> None:
                 probe.bind((listen.host, listen.port))
                 probe.listen()
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return  # an address that is not there yet, say: the listeners try again, and tell
             if time.monotonic() < until and not stop.wait(POLL_S):
                 continue
             raise ConfigError(

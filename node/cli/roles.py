@@ -84,7 +84,7 @@ def listen(settings: Settings, number: int) -> None:
     _begin(f"listen-{number}", settings)
     ledger = ready_ledger(settings)
     stop = _stop_event()
-    reindex(settings, ledger)
+    reindex(settings, ledger, tells=number == 1)
     listener.serve(settings, ledger, stop=stop, name=f"listener-{os.uname().nodename}-{number}")
 
 

@@ -10,6 +10,7 @@ that reads the network ends, and the association's own thread waits in the kerne
 
 from __future__ import annotations
 
+import socket
 import threading
 import uuid
 from contextlib import suppress
@@ -23,6 +24,8 @@ from pynetdicom.pdu_primitives import P_DATA
 
 from node.crashpoint import reach
 from node.dimse.messages import (
+    COMMAND_BYTES,
+    MESSAGE_BYTES,
     MalformedCommand,
     StoreRequest,
     command_elements,
@@ -30,23 +33,23 @@ from node.dimse.messages import (
     store_request,
     store_response,
 )
-from node.dimse.pdata import COMMAND as IS_COMMAND
 from node.dimse.pdata import (
+    ABORT_BY_USER,
+    ABORT_UNEXPECTED,
     LAST,
     PDU_HEADER_BYTES,
+    RELEASE_RESPONSE,
     Ended,
     FragmentReader,
     InvalidPdu,
     Released,
-    aside,
 )
+from node.dimse.pdata import COMMAND as IS_COMMAND
 from node.dimse.receive import SUCCESS, Sender, place_of
 from node.log import get_logger
 from node.malformed import MALFORMED
 
 if TYPE_CHECKING:
-    import socket
-
     from node.dimse.pdata import Fragment
     from node.dimse.receive import Receiver, RefusedPart
     from node.spool import Part
@@ -55,22 +58,6 @@ log = get_logger(__name__)
 
 PDU_S = 30.0
 """Seconds in which a PDU that has begun must be complete, and an answer be taken."""
-
-COMMAND_BYTES = 65_536
-"""A command set is a dozen short elements (PS3.7 section 9.3)."""
-
-MESSAGE_BYTES = 2_000_000
-"""Data sets that are held in memory: commitment reports, at some 200 bytes an instance."""
-
-_TURN = threading.Lock()
-"""Of the threads that read. Each reads, writes and hashes in a dozen calls that let go of the
-interpreter. Sixteen threads that snatch it from each other in every one of them take a third more
-of the processor (measured), so one goes on until it must wait. Gate, disk and ledger need none."""
-
-RELEASE_RP = b"\x06\x00\x00\x00\x00\x04\x00\x00\x00\x00"
-ABORT_BY_USER = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
-ABORT_UNEXPECTED = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
-"""A-RELEASE-RP and A-ABORT; the latter by the provider: unexpected PDU (PS3.8 table 9-26)."""
 
 
 class AcceptedAssociation(Association):
@@ -114,13 +101,12 @@ class AcceptedAssociation(Association):
         try:
             # Only who sent something before the association was accepted has left an event.
             if self.dul.event_queue.empty():
-                with _TURN:
-                    self._serve(connection)
+                self._serve(connection)
             self._abort_with(ABORT_UNEXPECTED)
         except Released:
             self.is_released = True
             with suppress(OSError):
-                self._send(RELEASE_RP)
+                self._send(RELEASE_RESPONSE)
         except (InvalidPdu, MalformedCommand) as error:
             log.warning("association_aborted", calling_ae=self.calling_ae, what=str(error))
             self._abort_with(ABORT_UNEXPECTED)
@@ -158,7 +144,6 @@ class AcceptedAssociation(Association):
             maximum_bytes=(self.acceptor.maximum_length or 0) + PDU_HEADER_BYTES,
             pdu_s=min(PDU_S, self.network_timeout or PDU_S),
             idle_s=self.network_timeout,
-            turn=_TURN,
         )
         command, context_id = bytearray(), 0
         for fragment in reader.fragments():
@@ -214,8 +199,7 @@ class AcceptedAssociation(Association):
 
     def _finish(self) -> None:
         if self._incoming is not None:
-            with aside(_TURN):
-                self._incoming.answer()
+            self._incoming.answer()
         self._incoming = None
 
     def _send(self, pdu: bytes) -> None:
@@ -240,6 +224,8 @@ class AcceptedAssociation(Association):
 
     def _abort_with(self, pdu: bytes) -> None:
         self.is_aborted = True
+        if self._sending.locked():  # by a peer that does not read: it would not read this either
+            return
         with suppress(OSError):
             self._send(pdu)
 
@@ -250,7 +236,7 @@ class AcceptedAssociation(Association):
         transport = self.dul.socket
         if transport is not None and transport.socket is not None:
             with suppress(OSError):  # the peer was faster
-                transport.socket.shutdown(2)
+                transport.socket.shutdown(socket.SHUT_RDWR)
 
 
 class _Store:

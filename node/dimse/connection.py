@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 
 from node.dimse.messages import C_STORE_RSP
 from node.dimse.pdata import (
+    ABORT_BY_USER,
     ABORT_RQ,
     COMMAND,
     FIXED_PDU_BYTES,
     LAST,
     P_DATA_TF,
     PDU_HEADER_BYTES,
+    RELEASE_REQUEST,
+    RELEASE_RESPONSE,
     RELEASE_RP,
     RELEASE_RQ,
 )
@@ -51,10 +54,6 @@ MAXIMUM_RESPONSE_BYTES = 1 << 20
 """Of one response: what a peer may make this node remember, or go on reading for."""
 
 _PDU = struct.Struct(">BxL")
-_RELEASE_RQ = _PDU.pack(RELEASE_RQ, FIXED_PDU_BYTES) + bytes(FIXED_PDU_BYTES)
-_RELEASE_RP = _PDU.pack(RELEASE_RP, FIXED_PDU_BYTES) + bytes(FIXED_PDU_BYTES)
-_ABORT = _PDU.pack(ABORT_RQ, FIXED_PDU_BYTES) + bytes(FIXED_PDU_BYTES)
-"""By the service user, which gives no reason (PS3.8 table 9-26)."""
 
 
 class Connection:
@@ -131,10 +130,10 @@ class Connection:
         """Release the association (PS3.8 section 7.2) and close; abort it where that fails."""
         self._until = time.monotonic() + RELEASE_S
         try:
-            self._write([memoryview(_RELEASE_RQ)])
+            self._write([memoryview(RELEASE_REQUEST)])
             while (pdu_type := self._pdu()[0]) != RELEASE_RP:
                 if pdu_type == RELEASE_RQ:  # a collision: Sta9, then Sta11 (PS3.8 section 9.2)
-                    self._write([memoryview(_RELEASE_RP)])
+                    self._write([memoryview(RELEASE_RESPONSE)])
         except AssociationBroken:
             self.abort()
         self._socket.close()
@@ -143,7 +142,7 @@ class Connection:
         """Tell the peer that this is the end, if it can be told now. Closes nothing."""
         if self._may_abort:
             with suppress(OSError):  # it does not read, or is gone
-                self._socket.send(_ABORT)
+                self._socket.send(ABORT_BY_USER)
 
     def _write(self, pieces: Iterable[memoryview]) -> None:
         """Send whole PDUs, and notice an abort while the peer does not read."""
@@ -174,7 +173,7 @@ class Connection:
             pdu_type, content = self._pdu()
             if pdu_type != P_DATA_TF:
                 if pdu_type == RELEASE_RQ:
-                    self._write([memoryview(_RELEASE_RP)])
+                    self._write([memoryview(RELEASE_RESPONSE)])
                 raise self._ended()
             for control, fragment in fragments(content):
                 bytes_left -= len(fragment)

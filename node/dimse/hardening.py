@@ -28,7 +28,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from node.dimse.acceptor import PDU_S, AcceptedAssociation
 from node.dimse.admission import is_within
-from node.dimse.pdata import PDU_HEADER_BYTES
+from node.dimse.pdata import ABORT_INVALID_PARAMETER, PDU_HEADER_BYTES
 from node.errors import ConfigError
 from node.log import get_logger
 
@@ -52,9 +52,6 @@ log = get_logger(__name__)
 ASSOCIATE_BYTES = 131_072
 MAXIMUM_PDU_BYTES = {1: ASSOCIATE_BYTES, 2: ASSOCIATE_BYTES, 3: 4, 5: 4, 6: 4, 7: 4}
 """By PDU type (PS3.8 section 9.3). P-DATA-TF has no place here."""
-
-ABORT_INVALID_PARAMETER = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x06"
-"""A-ABORT by the service provider, reason 6: invalid PDU parameter value (PS3.8 table 9-26)."""
 
 
 class DeadlineSocket(AssociationSocket):

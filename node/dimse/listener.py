@@ -123,9 +123,7 @@ def serve(
     """
     listen = settings.listen
     presence = Presence(ledger, name or f"listener-{os.uname().nodename}-{os.getpid()}")
-    spool = Spool(settings.spool_folder)
-    spool.prepare()
-    receiver = Receiver(spool, ledger, settings.spool.minimum_free_bytes)
+    receiver = Receiver(Spool(settings.spool_folder), ledger, settings.spool.minimum_free_bytes)
     if not listen.accept_from:
         log.warning("anyone_may_send", do="List your scanners under listen.accept_from.")
     server = _server(listen, callers(settings), receiver, presence)

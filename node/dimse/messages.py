@@ -18,6 +18,12 @@ AFFECTED_SOP_CLASS, COMMAND_FIELD, MESSAGE_ID, ANSWERED_MESSAGE_ID = 0x0002, 0x0
 DATA_SET_TYPE, STATUS, ERROR_COMMENT, AFFECTED_SOP_INSTANCE = 0x0800, 0x0900, 0x0902, 0x1000
 """Elements of group 0000 (PS3.7 annex E)."""
 
+COMMAND_BYTES = 65_536
+"""A command set is a dozen short elements (PS3.7 section 9.3)."""
+
+MESSAGE_BYTES = 2_000_000
+"""Data sets that are held in memory: commitment reports, at some 200 bytes an instance."""
+
 UID_BYTES = 64
 COMMENT_CHARACTERS = 64
 """Of Error Comment, VR LO."""

@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
 from node.dimse.elements import SHORT_LENGTH
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 PREAMBLE_BYTES = 128
 META_GROUP = 0x0002
 SOP_CLASS_UID, SOP_INSTANCE_UID, TRANSFER_SYNTAX_UID = 0x0002, 0x0003, 0x0010
-LONG_LENGTH = frozenset(b"OB OD OF OL OV OW SV UC UN UR UT UV".split())
+LONG_LENGTH = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
 """VRs with two reserved bytes and a length of four (PS3.5 table 7.1-1)."""
 MAXIMUM_UID_BYTES = 64
 

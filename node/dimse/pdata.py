@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import struct
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import socket
-    import threading
     from collections.abc import Iterator
 
 P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT_RQ = 4, 5, 6, 7
@@ -26,6 +24,14 @@ P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT_RQ = 4, 5, 6, 7
 PDU_HEADER_BYTES = 6
 FIXED_PDU_BYTES = 4
 """Of a release or abort, after the header."""
+
+RELEASE_REQUEST = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+RELEASE_RESPONSE = b"\x06\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+ABORT_BY_USER = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+ABORT_UNEXPECTED = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
+ABORT_INVALID_PARAMETER = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x06"
+"""Whole PDUs. The last two are by the provider: unexpected PDU, and invalid PDU parameter value
+(PS3.8 table 9-26)."""
 
 BUFFER_BYTES = 1 << 18
 """Of an association. Larger ones are not faster, and 64 associations hold one each."""
@@ -65,16 +71,6 @@ class Ended(OSError):
     """The peer has aborted the association, or the connection is gone."""
 
 
-@contextmanager
-def aside(turn: threading.Lock) -> Iterator[None]:
-    """Lend a lock that is held."""
-    turn.release()
-    try:
-        yield
-    finally:
-        turn.acquire()
-
-
 class FragmentReader:
     """Reads the fragments that come over one connection.
 
@@ -83,7 +79,6 @@ class FragmentReader:
         maximum_bytes: Of a PDU, as negotiated.
         pdu_s: In which a PDU that has begun must be complete.
         idle_s: How long nothing may come between two PDUs; None: for ever.
-        turn: Held by whoever reads; lent to others while nothing is there to read.
     """
 
     def __init__(
@@ -93,10 +88,8 @@ class FragmentReader:
         maximum_bytes: int,
         pdu_s: float,
         idle_s: float | None,
-        turn: threading.Lock,
     ) -> None:
         self._connection = connection
-        self._turn = turn
         self._maximum_bytes = maximum_bytes
         self._pdu_s = pdu_s
         self._idle_s = idle_s
@@ -176,8 +169,7 @@ class FragmentReader:
             if left_s <= 0.0:
                 raise TimeoutError("A PDU was not complete in time")
             self._connection.settimeout(left_s)
-        with aside(self._turn):
-            received = self._connection.recv_into(self._buffer[self._end :])
+        received = self._connection.recv_into(self._buffer[self._end :])
         if not received:
             raise Ended("The peer has closed the connection")
         self._end += received

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
@@ -40,9 +39,6 @@ OUT_OF_RESOURCES = 0xA700
 UNEXPECTED = 0xC001
 CONFLICT = 0xC010
 """PS3.4 has no status for another instance under a UID that is taken; this is one of failure."""
-
-COMMENT_CHARACTERS = 64
-"""Of Error Comment (0000,0902), VR LO."""
 
 _META = struct.Struct("<HH2sH")
 _META_LONG = struct.Struct("<HH2s2xL")
@@ -81,20 +77,24 @@ class RefusedPart:
         """Nothing is there."""
 
 
-@dataclass(frozen=True)
 class Receiver:
-    """Where the instances of all associations of a process go."""
+    """Where the instances of all associations of a process go.
 
-    spool: Spool
-    ledger: Ledger
-    minimum_free_bytes: int
-    _places: GroupCommit[Part, str | OSError] = field(init=False)
-    _rows: GroupCommit[ReceivedInstance, Receipt | SQLAlchemyError] = field(init=False)
+    Args:
+        spool: Of the node.
+        ledger: Migrated.
+        minimum_free_bytes: Of the disk; below, nothing is taken.
+    """
 
-    def __post_init__(self) -> None:
-        """Let the associations wait for the disk and the database together."""
-        object.__setattr__(self, "_places", GroupCommit(self.spool.keep_all))
-        object.__setattr__(self, "_rows", GroupCommit(self._index))
+    def __init__(self, spool: Spool, ledger: Ledger, minimum_free_bytes: int) -> None:
+        self.spool = spool
+        self.ledger = ledger
+        self.minimum_free_bytes = minimum_free_bytes
+        # The associations wait for the disk and the database together.
+        self._places: GroupCommit[Part, str | OSError] = GroupCommit(spool.keep_all)
+        self._rows: GroupCommit[ReceivedInstance, Receipt | SQLAlchemyError] = GroupCommit(
+            self._index
+        )
 
     def has_room(self) -> bool:
         """Whether the disk takes more; if it cannot be asked, it does not."""
@@ -280,7 +280,7 @@ def _meta(number: int, vr: bytes, text: str) -> bytes:
 
 def answer_to(rejection: RejectedInstance) -> Answer:
     """Return what the sender of a refused instance is told."""
-    return Answer(rejection.status, f"{rejection.what} {rejection.do}"[:COMMENT_CHARACTERS])
+    return Answer(rejection.status, f"{rejection.what} {rejection.do}")
 
 
 def cause_of(error: SQLAlchemyError) -> str:

@@ -15,6 +15,8 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
 
+from node.dimse.messages import COMMAND_BYTES, MESSAGE_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,12 +26,6 @@ if TYPE_CHECKING:
 
     from node.dimse.receive import RefusedPart
     from node.spool import Part
-
-COMMAND_BYTES = 65_536
-"""A command set is a dozen short elements (PS3.7 section 9.3)."""
-
-MESSAGE_BYTES = 2_000_000
-"""Data sets that are held in memory: commitment reports, at some 200 bytes an instance."""
 
 INVALID_MESSAGE = "Evt19"
 """Event of the upper layer's state machine that ends the association with A-ABORT."""

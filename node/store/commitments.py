@@ -40,14 +40,18 @@ def is_answered(db: Connection, transaction_uid: str) -> bool:
     return db.execute(answered_at).scalar_one_or_none() is not None
 
 
+def longest_wait_s(timeout_s: float) -> float:
+    """Return how far ahead a question may be due; further, the clock was set back since."""
+    return max(LONGEST_WAIT_S, timeout_s + 60.0)
+
+
 def claim_uncommitted(db: Connection, destination: str, *, timeout_s: float) -> Commitment | None:
     """Open a transaction for what one study has sent and nobody has committed to.
 
     The row is there before the request leaves (PS3.4 J.3.2): the answer may be faster than
     the response. Without an answer the same objects are due again after ``timeout_s``.
     """
-    longest_wait_s = max(LONGEST_WAIT_S, timeout_s + 60.0)
-    due = lock_due(db, destination, DeliveryState.SENT, longest_wait_s=longest_wait_s)
+    due = lock_due(db, destination, DeliveryState.SENT, longest_wait_s=longest_wait_s(timeout_s))
     if not due:
         return None
     transaction_uid = f"2.25.{uuid.uuid4().int}"

@@ -90,7 +90,8 @@ def close_associations_of(db: Connection, listener: str) -> None:
 # --- completing ------------------------------------------------------------------------------
 
 
-def _quiet_s(default_s: float, by_modality: Mapping[str, float]) -> ColumnElement[float] | float:
+def quiet_s(default_s: float, by_modality: Mapping[str, float]) -> ColumnElement[float] | float:
+    """Return the quiet time of a row of ``series``: a default, and others for some modalities."""
     if not by_modality:
         return default_s
     return case(dict(by_modality), value=series.c.modality, else_=default_s)
@@ -144,7 +145,7 @@ def complete_series(
     _bring_back(db, association.c.seen_at)
     quiet = and_(
         receiving,
-        series.c.last_instance_at <= database_now() - _quiet_s(default_s, by_modality),
+        series.c.last_instance_at <= database_now() - quiet_s(default_s, by_modality),
         ~_is_fed(),
     )
     rows = db.execute(
@@ -186,7 +187,7 @@ def complete_studies(
             series.c.study_uid == study.c.study_uid,
             or_(
                 series.c.state == StudyState.RECEIVING,
-                study.c.last_instance_at > database_now() - _quiet_s(default_s, by_modality),
+                study.c.last_instance_at > database_now() - quiet_s(default_s, by_modality),
             ),
         )
     )

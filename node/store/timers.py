@@ -12,12 +12,14 @@ from sqlalchemy import case, func, select
 
 from node.clock import LONGEST_WAIT_S, database_now
 from node.domain import DeliveryState, StudyState
+from node.store.commitments import longest_wait_s
+from node.store.studies import quiet_s
 from node.store.tables import delivery, series, study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     Quiet = tuple[float, Mapping[str, float]]
 
@@ -34,14 +36,14 @@ def quiet_ends_in_s(
         held_s: At most this, where the quiet time of a series is over: it is complete, or an
             open association holds it, whose end is no moment that is known before.
     """
-    of_series = series.c.last_instance_at + _seconds(series_quiet) - database_now()
+    of_series = series.c.last_instance_at + quiet_s(*series_quiet) - database_now()
     soonest, is_over = db.execute(
         select(
             func.min(case((of_series > 0.0, of_series))),
             func.max(case((of_series <= 0.0, 1), else_=0)),
         ).where(series.c.state == StudyState.RECEIVING)
     ).one()
-    of_study = study.c.last_instance_at + _seconds(study_quiet) - database_now()
+    of_study = study.c.last_instance_at + quiet_s(*study_quiet) - database_now()
     # Each of its series is asked: too early for a study is one look too many, and no harm.
     study_soonest = db.execute(
         select(func.min(case((of_study > 0.0, of_study))))
@@ -93,12 +95,6 @@ def commitment_due_in_s(db: Connection, destination: str, *, timeout_s: float) -
         destination: Its name.
         timeout_s: As ``commitments.claim_uncommitted``, which it foretells.
     """
-    longest_wait_s = max(LONGEST_WAIT_S, timeout_s + 60.0)
-    return delivery_due_in_s(db, destination, DeliveryState.SENT, longest_wait_s=longest_wait_s)
-
-
-def _seconds(quiet: Quiet) -> ColumnElement[float] | float:
-    default_s, by_modality = quiet
-    if not by_modality:
-        return default_s
-    return case(dict(by_modality), value=series.c.modality, else_=default_s)
+    return delivery_due_in_s(
+        db, destination, DeliveryState.SENT, longest_wait_s=longest_wait_s(timeout_s)
+    )

@@ -29,19 +29,10 @@ def pdu(*pdvs: bytes) -> bytes:
 
 
 @contextmanager
-def held():
-    lock = threading.Lock()
-    with lock:
-        yield lock
-
-
-@contextmanager
 def connected(*, pdu_s: float = 30.0, idle_s: float | None = 30.0):
     ours, theirs = socket.socketpair()
-    with closing(ours), closing(theirs), held() as turn:
-        reader = FragmentReader(
-            ours, maximum_bytes=MAXIMUM_BYTES, pdu_s=pdu_s, idle_s=idle_s, turn=turn
-        )
+    with closing(ours), closing(theirs):
+        reader = FragmentReader(ours, maximum_bytes=MAXIMUM_BYTES, pdu_s=pdu_s, idle_s=idle_s)
         yield reader, theirs
 
 

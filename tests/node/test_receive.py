@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -197,6 +198,19 @@ def test_below_the_watermark_new_associations_are_put_off(settings, ledger):
         with pytest.raises(scanner.Rejected) as rejected:
             scanner.send(port, [SLICE])
         assert rejected.value.why == (2, 3, 1)  # transient, temporary congestion
+
+
+@one_database
+def test_a_listener_without_a_disk_puts_senders_off_until_there_is_one(settings, ledger):
+    settings.spool_folder.write_text("In its place.")
+    with listening(settings, ledger) as port:
+        with pytest.raises(scanner.Rejected) as rejected:
+            scanner.send(port, [SLICE])
+        assert rejected.value.why == (2, 3, 1)
+        settings.spool_folder.unlink()
+        assert scanner.send(port, [SLICE])[0].status == 0x0000
+        shutil.rmtree(settings.spool_folder)
+        assert scanner.send(port, [scanner.ct_slice(2)])[0].status == 0x0000
 
 
 @one_database

@@ -211,3 +211,18 @@ def test_a_listener_may_run_meanwhile(settings, ledger):
         assert (told.swept, told.damaged, told.missing) == (0, 0, 0)
     assert len(instances(ledger)) == len(stored(settings)) == 40
     assert conflicts(ledger) == []
+
+
+def test_of_several_listeners_one_tells_and_all_index(settings, ledger):
+    leave(settings, scanner.ct_slice(1))
+    lost = leave(settings, scanner.ct_slice(2))
+    reindex(settings, ledger)
+    absolute(settings, lost).unlink()
+    leave(settings, scanner.ct_slice(3))
+    Spool(settings.spool_folder).prepare()
+    absolute(settings, f"ab/{'ab' * 32}.dcm").write_bytes(b"damaged")
+    assert reindex(settings, ledger, tells=False) == found(indexed=1, damaged=1)
+    kinds = ("spool_files_missing", "spool_file_damaged")
+    assert [len(event_rows(ledger, kind)) for kind in kinds] == [0, 0]
+    assert reindex(settings, ledger) == found(damaged=1, missing=1)
+    assert [len(event_rows(ledger, kind)) for kind in kinds] == [1, 1]

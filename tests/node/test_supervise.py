@@ -308,3 +308,8 @@ def test_a_node_does_not_start_where_something_else_listens(tmp_path, monkeypatc
         settings = Settings(data=tmp_path, listen=listen)
         with pytest.raises(ConfigError, match="Nothing can listen"):
             supervise.up(settings, ready_ledger(settings), threading.Event())
+
+
+def test_an_address_that_is_not_there_yet_is_left_to_the_listeners():
+    listen = Listen(host="192.0.2.1")  # of no host (RFC 5737)
+    supervise._require_port(listen, threading.Event())
