@@ -78,8 +78,7 @@ def test_the_text_report_is_readable(viewer):
 
 
 def test_a_parametric_map_is_coloured_around_what_it_is_about(viewer):
-    viewer.open_series(Role.MAP)
-    ring = viewer.wait_for_tint(GREEN_OF_A_MAP)
+    ring = viewer.open_map(GREEN_OF_A_MAP)
     viewer.keep_screenshot(Role.MAP)
     assert ring.centre_mm[:2] == pytest.approx(LESIONS[0].centre_mm[:2], abs=2 * PIXEL_MM)
 
