@@ -20,12 +20,14 @@ from node.errors import NodeError
 from node.settings import DimseDestination, FolderDestination
 from node.store import deliveries, modes
 from node.store.ledger import open_ledger
+from node.tls import server_context
 from pipelines import models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from node.settings import Settings
+    from node.tls import ListenTls
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,17 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 def _listener(settings: Settings) -> Iterator[Finding]:
     listen = settings.listen
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listen.host, listen.port))
-        except OSError as error:
-            yield _who_listens(settings, error.strerror or "")
-        else:
-            yield Finding(True, f"Port {listen.port} is free for {listen.ae_title}.")
+    for port in listen.ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((listen.host, port))
+            except OSError as error:
+                yield _who_listens(settings, port, error.strerror or "")
+            else:
+                yield Finding(True, f"Port {port} is free for {listen.ae_title}.")
+    if listen.tls is not None:
+        yield _certificate(listen.tls)
     if not listen.accept_from:
         yield Finding(
             True,
@@ -118,20 +123,30 @@ def _listener(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _who_listens(settings: Settings, error: str) -> Finding:
+def _certificate(tls: ListenTls) -> Finding:
+    try:
+        server_context(tls)
+    except NodeError as error:
+        return Finding(False, error.what, error.do)
+    return Finding(True, f"The certificate for port {tls.port} can be used.")
+
+
+def _who_listens(settings: Settings, port: int, error: str) -> Finding:
     """Tell a running node of ours from another program on its port."""
     listen = settings.listen
+    if port != listen.port or listen.users:
+        return Finding(True, f"Port {port} is in use; if this node runs, by itself.")
     if listen.accept_from and listen.ae_title not in listen.accept_from:
         return Finding(
             True,
-            f"Port {listen.port} is in use; if this node runs, by itself.",
+            f"Port {port} is in use; if this node runs, by itself.",
             f"To have that checked, list {listen.ae_title} in listen.accept_from.",
         )
     itself = DimseDestination(
         kind="dimse",
         ae_title=listen.ae_title,
         host="127.0.0.1" if listen.host == "0.0.0.0" else listen.host,  # noqa: S104 - compared
-        port=listen.port,
+        port=port,
         timeout_s=5.0,
     )
     try:
@@ -139,11 +154,11 @@ def _who_listens(settings: Settings, error: str) -> Finding:
     except NodeError:
         return Finding(
             False,
-            f"Port {listen.port} cannot be used: {error}.",
+            f"Port {port} cannot be used: {error}.",
             "Stop the program that has it, or change listen.port. Ports below 1024 need a "
             "privilege.",
         )
-    return Finding(True, f"{listen.ae_title} answers on port {listen.port}.")
+    return Finding(True, f"{listen.ae_title} answers on port {port}.")
 
 
 def _destinations(settings: Settings) -> Iterator[Finding]:

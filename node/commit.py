@@ -1,4 +1,4 @@
-"""Commit: ask each destination to answer for what it was sent, until it has.
+"""Commit: ask each destination to answer for what it was sent, until it has; and answer others.
 
 An answer is taken wherever it arrives: on the association that asked, or by the listener.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from node import wake
+from node import pledge, wake
 from node.crashpoint import reach
 from node.deliver import (
     LEDGER_PAUSE_S,
@@ -61,6 +61,7 @@ def run(settings: Settings, ledger: Ledger, alarm: Alarm, stop: Event) -> None:
     together(
         stop,
         partial(every_minute, stop, partial(_look, settings, ledger)),
+        partial(pledge.run, settings, ledger, alarm, stop),
         *(partial(_serve, settings, ledger, one, alarm, stop) for one in _committing(settings)),
     )
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from node.errors import ConfigError
-from node.settings import FolderDestination, Settings
+from node.settings import DimseDestination, FolderDestination, Settings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+    from node.settings import Audit, Destination, Listen
 
 SEARCH_PATH = (Path("radnode.toml"), Path("/etc/radnode/radnode.toml"))
 CONFIG_VARIABLE = "RADNODE_CONFIG"
@@ -63,15 +65,36 @@ def load_settings(explicit: Path | None = None) -> Settings:
             f"{path} cannot be read: {error.strerror}.", do="Check its permissions."
         ) from error
     folder = path.resolve().parent
-    destinations = {
-        name: destination.model_copy(update={"path": folder / destination.path})
-        if isinstance(destination, FolderDestination)
-        else destination
-        for name, destination in settings.destinations.items()
-    }
     return settings.model_copy(
-        update={"data": folder / settings.data, "destinations": destinations}
+        update={
+            "data": folder / settings.data,
+            "listen": _listen_beside(folder, settings.listen),
+            "audit": _audit_beside(folder, settings.audit),
+            "destinations": {
+                name: _beside(folder, destination)
+                for name, destination in settings.destinations.items()
+            },
+        }
     )
+
+
+def _listen_beside(folder: Path, listen: Listen) -> Listen:
+    tls = listen.tls
+    return listen if tls is None else listen.model_copy(update={"tls": tls.beside(folder)})
+
+
+def _audit_beside(folder: Path, audit: Audit) -> Audit:
+    head = None if audit.head is None else folder / audit.head
+    syslog = None if audit.syslog is None else audit.syslog.beside(folder)
+    return audit.model_copy(update={"head": head, "syslog": syslog})
+
+
+def _beside(folder: Path, destination: Destination) -> Destination:
+    if isinstance(destination, FolderDestination):
+        return destination.model_copy(update={"path": folder / destination.path})
+    if isinstance(destination, DimseDestination) and destination.tls is not None:
+        return destination.model_copy(update={"tls": destination.tls.beside(folder)})
+    return destination
 
 
 def _sentence(error: ErrorDetails) -> str:

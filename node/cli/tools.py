@@ -20,6 +20,7 @@ from node.cli.options import (
     text,
 )
 from node.dimse import capabilities, sender
+from node.dimse.identity import hashed
 from node.domain import Role
 from node.errors import DeliveryError, NodeError, UsageError
 from node.profiles import CHOSEN_BY_THE_NODE, SOP_CLASSES
@@ -159,4 +160,11 @@ def pipelines(settings: Settings, *, as_json: bool) -> None:
     print_rows(rows, columns, as_json=as_json)
 
 
-VERBS = (init, check, echo, verify, send, pipelines)
+@click.command()
+@click.password_option("--passcode", help="Asked for twice if left out.")
+def password(passcode: str) -> None:
+    """Print what listen.users holds for a passcode, so that the file does not show it."""
+    click.echo(hashed(passcode))
+
+
+VERBS = (init, check, echo, verify, send, pipelines, password)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import socket
 import threading
 import uuid
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -50,6 +51,10 @@ from node.log import get_logger
 from node.malformed import MALFORMED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynetdicom.dimse_primitives import N_EVENT_REPORT
+
     from node.dimse.pdata import Fragment
     from node.dimse.receive import Receiver, RefusedPart
     from node.spool import Part
@@ -58,6 +63,14 @@ log = get_logger(__name__)
 
 PDU_S = 30.0
 """Seconds in which a PDU that has begun must be complete, and an answer be taken."""
+
+
+class _Question(NamedTuple):
+    """What is asked of a peer that has opened an association."""
+
+    request: N_EVENT_REPORT
+    context_id: int
+    answered: Callable[[int | None], None]
 
 
 class AcceptedAssociation(Association):
@@ -80,6 +93,8 @@ class AcceptedAssociation(Association):
         self._sending = threading.Lock()
         self._incoming: _Store | _Other | None = None
         self._received = self._refused = self._received_bytes = 0
+        self._questions: deque[_Question] = deque()
+        self._asked: _Question | None = None
         self.bind(evt.EVT_PDU_SENT, self._after_accept)
 
     def _after_accept(self, event: evt.Event) -> None:
@@ -113,25 +128,36 @@ class AcceptedAssociation(Association):
         except TimeoutError:
             log.warning("association_silent", calling_ae=self.calling_ae)
             self._abort_with(ABORT_BY_USER)
-        except OSError:  # the peer is gone, or has aborted
-            self.is_aborted = True
+        except OSError:
+            self._broken()
         except Exception as error:  # the process's edge: the others go on
             # Neither the message nor the arguments: they may quote the data set.
             log.error("association_failed", error=type(error).__name__, where=place_of(error))
             self._abort_with(ABORT_BY_USER)
         finally:
-            self._kill = True
-            self.is_established = False
-            if self._incoming is not None:
-                self._incoming.discard()
-            if self._received or self._refused:
-                log.info(
-                    "association_ended",
-                    calling_ae=self.calling_ae,
-                    received=self._received,
-                    refused=self._refused,
-                    bytes=self._received_bytes,
-                )
+            self._close()
+
+    def _close(self) -> None:
+        self._kill = True
+        self.is_established = False
+        if self._incoming is not None:
+            self._incoming.discard()
+        for question in (*([self._asked] if self._asked else ()), *self._questions):
+            question.answered(None)
+        if self._received or self._refused:
+            log.info(
+                "association_ended",
+                calling_ae=self.calling_ae,
+                received=self._received,
+                refused=self._refused,
+                bytes=self._received_bytes,
+            )
+
+    def _broken(self) -> None:
+        """End without the peer, which is gone or has aborted, unless it is this node that ends."""
+        self.is_aborted = True
+        if self._kill:
+            self._abort_with(ABORT_BY_USER)
 
     @property
     def calling_ae(self) -> str:
@@ -169,6 +195,31 @@ class AcceptedAssociation(Association):
         self._received += success
         self._refused += not success
         self._received_bytes += size_bytes * success
+
+    def ask(
+        self, request: N_EVENT_REPORT, context_id: int, answered: Callable[[int | None], None]
+    ) -> None:
+        """Ask the peer something, after the message that is being answered.
+
+        Args:
+            request: With its Message ID.
+            context_id: Of an accepted presentation context.
+            answered: Called with the status of its response; with None if none came.
+        """
+        self._questions.append(_Question(request, context_id, answered))
+
+    def _ask_next(self) -> None:
+        """Ask one question at a time (PS3.7 annex D.3.3.3: no operations window was agreed on)."""
+        if self._asked is None and self._questions:
+            self._asked = self._questions.popleft()
+            self.dimse.send_msg(self._asked.request, self._asked.context_id)
+
+    def _hear(self, response: Any) -> None:
+        """Take the response to what was asked."""
+        question, self._asked = self._asked, None
+        if question is None or response.MessageIDBeingRespondedTo != question.request.MessageID:
+            raise InvalidPdu("A response to nothing that was asked")
+        question.answered(response.Status)
 
     def _begin(self, command: bytes, context_id: int) -> None:
         """Begin a message; a data set follows, or it is whole already."""
@@ -230,13 +281,20 @@ class AcceptedAssociation(Association):
             self._send(pdu)
 
     def _abort_blocking(self, block: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - pynetdicom's
-        """Abort; the peer is told, and the thread that waits for it wakes."""
+        """Wake the association's own thread, which aborts: no other may use a TLS connection."""
         self._kill = True
-        self._abort_with(ABORT_BY_USER)
         transport = self.dul.socket
         if transport is not None and transport.socket is not None:
-            with suppress(OSError):  # the peer was faster
-                transport.socket.shutdown(socket.SHUT_RDWR)
+            shut(transport.socket, socket.SHUT_RD)
+
+
+def shut(connection: socket.socket, how: int) -> None:
+    """Shut a connection down, so that whoever waits for it wakes.
+
+    Not by the method of ``ssl.SSLSocket``, which makes of it a connection without encryption.
+    """
+    with suppress(OSError):  # the peer was faster
+        socket.socket.shutdown(connection, how)
 
 
 class _Store:
@@ -302,9 +360,15 @@ class _Other:
 
     def answer(self) -> None:
         """Let pynetdicom's service class answer what has been put together."""
-        context_id, message = self._association.dimse.get_msg(block=False)
-        if message is not None and context_id is not None:
-            self._association._serve_request(message, context_id)  # noqa: SLF001
+        association = self._association
+        context_id, message = association.dimse.get_msg(block=False)
+        if message is None or context_id is None:
+            return
+        if message.is_valid_response:
+            association._hear(message)  # noqa: SLF001 - two halves of one thing
+        else:
+            association._serve_request(message, context_id)  # noqa: SLF001
+        association._ask_next()  # noqa: SLF001
 
     def _hand_over(self, control: int, content: bytes | memoryview) -> None:
         one = P_DATA()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from socket import getaddrinfo
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from node.dimse.alerts import tell
 from node.dimse.contexts import choose, transfer_syntaxes
 from node.log import get_logger
 from node.settings import DimseDestination
+from node.tls import is_one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pynetdicom import evt
 
+    from node.dimse.identity import Users
     from node.dimse.receive import Receiver
     from node.settings import Listen, Settings
 
@@ -26,8 +30,9 @@ Callers = Mapping[str, tuple[Network, ...]]
 """Calling AE title -> where it may call from."""
 
 CALLING_AE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
+NO_REASON_GIVEN = (0x01, 0x02, 0x01)
 TEMPORARY_CONGESTION = (0x02, 0x03, 0x01)
-"""Result, source and reason of A-ASSOCIATE-RJ (PS3.8 table 9-21): try again later."""
+"""Result, source and reason of A-ASSOCIATE-RJ (PS3.8 table 9-21); the last one: try again later."""
 
 
 def is_within(address: str, networks: Iterable[Network]) -> bool:
@@ -69,7 +74,9 @@ def _networks_of_host(name: str, host: str) -> tuple[Network, ...]:
     return tuple(ip_network(address.partition("%")[0]) for address in sorted(addresses))
 
 
-def on_requested(event: evt.Event, listen: Listen, known: Callers, receiver: Receiver) -> None:
+def on_requested(
+    event: evt.Event, listen: Listen, known: Callers, users: Users, receiver: Receiver
+) -> None:
     """Reject the association if its caller is unknown or the disk is full (EVT_REQUESTED).
 
     pynetdicom itself checks the called AE title, and the number of associations. Of the transfer
@@ -77,21 +84,50 @@ def on_requested(event: evt.Event, listen: Listen, known: Callers, receiver: Rec
     """
     accepted = frozenset(transfer_syntaxes(accept_deflated=listen.accept_deflated))
     requestor: Any = event.assoc.requestor
-    calling_ae = requestor.primitive.calling_ae_title.strip()
-    address = requestor.address_info.address
     for context in requestor.primitive.presentation_context_definition_list:
         syntax = choose(context.transfer_syntax, accepted)
         if syntax is not None:
             context.transfer_syntax = [syntax]
-    admitted = not known or is_within(address, known.get(calling_ae, ()))
-    if admitted and receiver.has_room():
+    calling_ae = requestor.primitive.calling_ae_title.strip()
+    address = requestor.address_info.address
+    why = _why_not(event.assoc, listen, known, users, receiver)
+    if why is None:
+        if listen.users:
+            user = requestor.user_identity.primary_field.decode(errors="replace")
+            tell(receiver.ledger, "logged_in", user, f"{address}: as {calling_ae}")
         return
-    why = TEMPORARY_CONGESTION if admitted else CALLING_AE_NOT_RECOGNISED
-    log.warning(
-        "association_rejected",
-        calling_ae=calling_ae,
-        address=address,
-        reason="the disk is nearly full" if admitted else "not in listen.accept_from",
-    )
-    event.assoc.acse.send_reject(*why)
+    log.warning("association_rejected", calling_ae=calling_ae, address=address, reason=why.reason)
+    event.assoc.acse.send_reject(*why.answer)
     event.assoc.kill()
+    if why.answer != TEMPORARY_CONGESTION:
+        # Not the user it names: a passcode may have been typed there.
+        kind = "login_refused" if why.answer == NO_REASON_GIVEN else "association_rejected"
+        tell(receiver.ledger, kind, calling_ae, f"{address}: {why.reason}")
+
+
+class _Rejection(NamedTuple):
+    answer: tuple[int, int, int]
+    reason: str
+
+
+def _why_not(
+    association: Any, listen: Listen, known: Callers, users: Users, receiver: Receiver
+) -> _Rejection | None:
+    requestor = association.requestor
+    calling_ae = requestor.primitive.calling_ae_title.strip()
+    if known and not is_within(requestor.address_info.address, known.get(calling_ae, ())):
+        return _Rejection(CALLING_AE_NOT_RECOGNISED, "not in listen.accept_from")
+    if not _has_its_certificate(association, listen, calling_ae):
+        return _Rejection(CALLING_AE_NOT_RECOGNISED, "without its certificate of listen.tls")
+    if not users.admit(association):
+        return _Rejection(NO_REASON_GIVEN, "names no user of listen.users")
+    if not receiver.has_room():
+        return _Rejection(TEMPORARY_CONGESTION, "the disk is nearly full")
+    return None
+
+
+def _has_its_certificate(association: Any, listen: Listen, calling_ae: str) -> bool:
+    """Whether the caller shows the certificate that belongs to its AE title, if one does."""
+    stated = () if listen.tls is None else listen.tls.certificates_of(calling_ae)
+    connection = association.dul.socket.socket
+    return not stated or (isinstance(connection, ssl.SSLSocket) and is_one_of(connection, stated))

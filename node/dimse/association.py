@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom import AE, _config, evt
 
 from node.dimse.connection import RELEASE_S, Connection, ended, nonsense, stalled
+from node.dimse.encrypted import encryption_of, read_ahead
 from node.errors import (
     AssociationRejected,
     ClassRefused,
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pynetdicom.association import Association
-    from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, N_ACTION
+    from pynetdicom.dimse_primitives import (
+        C_ECHO,
+        C_FIND,
+        C_GET,
+        N_ACTION,
+        N_EVENT_REPORT,
+    )
     from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
     from pynetdicom.presentation import PresentationContext
 
@@ -74,7 +81,7 @@ def associate(  # noqa: PLR0913 - who is called, what is proposed, and how long 
         tick: Called about once a second until the peer has answered; may raise.
 
     Raises:
-        PeerUnreachable: No connection, no answer in time, or aborted.
+        PeerUnreachable: No connection, no answer in time, aborted, or no agreement on TLS.
         AssociationRejected: Rejected permanently.
         ClassRefused: None of ``contexts`` was accepted.
     """
@@ -82,6 +89,8 @@ def associate(  # noqa: PLR0913 - who is called, what is proposed, and how long 
     calling.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     calling.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     patience_s = destination.timeout_s if timeout_s is None else timeout_s
+    encryption = encryption_of(settings, destination)
+    server_name = destination.host if destination.tls is None else destination.tls.server_name
     calling.connection_timeout = patience_s
     calling.acse_timeout = patience_s
     calling.dimse_timeout = patience_s
@@ -95,14 +104,21 @@ def associate(  # noqa: PLR0913 - who is called, what is proposed, and how long 
                 contexts=list(contexts),
                 ae_title=destination.ae_title,
                 max_pdu=settings.listen.maximum_pdu_bytes,
-                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, _send_at_once),
+                    (evt.EVT_CONN_OPEN, read_ahead),
+                    *handlers,
+                ],
                 ext_neg=list(roles),
+                tls_args=encryption and (encryption, server_name or destination.host),
             )
         except OSError as error:  # the name of the host does not resolve
             raise _unreachable(settings, destination) from error
 
     association = call() if tick is None else _awaited(call, tick)
     if not association.is_established:
+        if encryption is not None and encryption.why_not:
+            raise _insecure(settings, destination, encryption.why_not)
         raise _why_not(association, settings, destination)
     try:
         yield association
@@ -156,6 +172,7 @@ def connected(association: Association, *, timeout_s: float) -> Iterator[Connect
         and association.dul.to_user_queue.empty()
         and association.dimse.msg_queue.empty()
         and association.dimse.message is None
+        and not getattr(transport, "ahead", b"")
     )
     association.is_established = False
     if not idle or transport is None or transport.socket is None:
@@ -177,7 +194,7 @@ def connected(association: Association, *, timeout_s: float) -> Iterator[Connect
 
 def exchange(
     association: Association,
-    request: C_ECHO | N_ACTION,
+    request: C_ECHO | N_ACTION | N_EVENT_REPORT,
     context_id: int,
     *,
     timeout_s: float,
@@ -336,6 +353,14 @@ def _unreachable(settings: Settings, destination: DimseDestination) -> PeerUnrea
         do="Check host and port under [destinations] in radnode.toml, then ask the PACS "
         f"administrator whether it accepts calls from AE title "
         f"'{_calling_ae(settings, destination)}'.",
+    )
+
+
+def _insecure(settings: Settings, destination: DimseDestination, why: str) -> PeerUnreachable:
+    return PeerUnreachable(
+        f"{_address(settings, destination)} and this node do not agree on TLS: {why}.",
+        do="Check the certificates and the name that is expected, under its tls in radnode.toml, "
+        "and whether the PACS trusts this node's certificate.",
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import select
 import socket
+import ssl
 import struct
 import termios
 import time
@@ -53,7 +54,11 @@ HEARD_BYTES = 65_536
 MAXIMUM_RESPONSE_BYTES = 1 << 20
 """Of one response: what a peer may make this node remember, or go on reading for."""
 
+WOULD_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket raises that has nothing to read, or takes nothing, now."""
+
 _PDU = struct.Struct(">BxL")
+_ABORT, _RELEASE = bytes([ABORT_RQ]), bytes([RELEASE_RQ])
 
 
 class Connection:
@@ -152,10 +157,10 @@ class Connection:
             while unsent:
                 try:
                     unsent = unsent[self._socket.send(unsent) :]
-                except BlockingIOError:
+                except WOULD_WAIT:
                     if self._wait(select.POLLIN | select.POLLOUT) & ~select.POLLOUT:
-                        self._hear()
-                        if self._heard[0] in (ABORT_RQ, RELEASE_RQ):
+                        self._hear(wait=False)  # of TLS, it may be nothing for us
+                        if self._heard[:1] in (_ABORT, _RELEASE):
                             raise self._ended() from None
                 except OSError as error:
                     raise self._ended() from error
@@ -213,7 +218,7 @@ class Connection:
         del self._heard[:end]
         return pdu_type, memoryview(content)
 
-    def _hear(self) -> None:
+    def _hear(self, *, wait: bool = True) -> None:
         """Read what there is, or wait for it."""
         if len(self._heard) > MAXIMUM_RESPONSE_BYTES + PDU_HEADER_BYTES:
             raise nonsense(self.peer)
@@ -224,7 +229,9 @@ class Connection:
                 if hasattr(socket, "TCP_QUICKACK"):
                     self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 heard = self._socket.recv(HEARD_BYTES)
-            except BlockingIOError:
+            except WOULD_WAIT:
+                if not wait:
+                    return
                 self._wait(select.POLLIN)
                 continue
             except OSError as error:

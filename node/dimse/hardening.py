@@ -6,8 +6,10 @@
   than its type allows ends the association.
 * A connection that ends before it asked for an association keeps its place until a time-out. Here
   it gives it up at once.
-* Five connections may wait to be accepted, and everyone gets a thread. Here it is 128, and an
-  address that nobody may call from gets none.
+* Five connections may wait to be accepted, and everyone gets a thread. Here it is 128; an address
+  that nobody may call from gets none, nor does one that holds too many connections.
+* It does the TLS handshake in the thread that accepts: one silent peer, and nobody else comes in.
+  Here it is done in the connection's own thread, in time.
 
 This is the time before an association is established; then ``acceptor`` reads. The subclasses
 rely on internals, hence the check of the version.
@@ -16,9 +18,13 @@ rely on internals, hence the check of the version.
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
+import threading
 import time
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from socketserver import BaseServer
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +32,14 @@ import pynetdicom
 from pynetdicom import evt
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from node.dimse.acceptor import PDU_S, AcceptedAssociation
+from node.dimse.acceptor import PDU_S, AcceptedAssociation, shut
 from node.dimse.admission import is_within
 from node.dimse.pdata import ABORT_INVALID_PARAMETER, PDU_HEADER_BYTES
 from node.errors import ConfigError
 from node.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from ipaddress import IPv4Network, IPv6Network
 
     from pynetdicom import AE
@@ -52,6 +58,31 @@ log = get_logger(__name__)
 ASSOCIATE_BYTES = 131_072
 MAXIMUM_PDU_BYTES = {1: ASSOCIATE_BYTES, 2: ASSOCIATE_BYTES, 3: 4, 5: 4, 6: 4, 7: 4}
 """By PDU type (PS3.8 section 9.3). P-DATA-TF has no place here."""
+
+
+HANDSHAKE_S = 5.0
+"""Seconds that a new connection has for its TLS handshake."""
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where connections come in, and how many.
+
+    Attributes:
+        address: Host and port; port 0 for any.
+        networks: Where they may come from; empty: anywhere.
+        share_port: Whether other processes listen on the same port (SO_REUSEPORT).
+        most: Connections at once.
+        most_per_address: The same, of one address.
+        encryption: Of a port for TLS.
+    """
+
+    address: tuple[str, int]
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    share_port: bool
+    most: int
+    most_per_address: int
+    encryption: ssl.SSLContext | None = None
 
 
 class DeadlineSocket(AssociationSocket):
@@ -101,6 +132,15 @@ class Acceptor(RequestHandler):
 
     server: Server
 
+    def setup(self) -> None:
+        """Agree on encryption, where the port is for it.
+
+        Raises:
+            OSError: The peer did not, or not in time.
+        """
+        if self.server.door.encryption is not None:
+            self.request = encrypted(self.request, self.server.door.encryption)
+
     def handle(self) -> None:
         """Accept and serve the association; return when it has ended, in whatever way."""
         association: Any = self._create_association()
@@ -113,16 +153,30 @@ class Acceptor(RequestHandler):
         self.server.ended(association)
 
 
+def encrypted(connection: socket.socket, how: ssl.SSLContext) -> ssl.SSLSocket:
+    """Do the handshake of a connection that was accepted.
+
+    Raises:
+        OSError: It failed, or took longer than ``HANDSHAKE_S`` in all.
+    """
+    wrapped = how.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    try:
+        wrapped.settimeout(HANDSHAKE_S)  # of the whole, not of a step
+        wrapped.do_handshake()
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped
+
+
 class Server(ThreadedAssociationServer):
     """Accepts connections, each in a thread.
 
     Args:
         ae: Whose associations they are.
-        address: Host and port; port 0 for any.
+        door: Where they come in.
         contexts: What is accepted.
         handlers: Of pynetdicom's events.
-        networks: Where connections may come from; empty: anywhere.
-        share_port: Whether other processes listen on the same port (SO_REUSEPORT).
         receiver: Where instances go.
         ended: Called with each association after its last event.
     """
@@ -132,21 +186,20 @@ class Server(ThreadedAssociationServer):
     def __init__(  # noqa: PLR0913 - what pynetdicom asks for, and ours by name
         self,
         ae: AE,
-        address: tuple[str, int],
+        door: Door,
         contexts: list[PresentationContext],
         handlers: list[Any],
         *,
-        networks: Sequence[IPv4Network | IPv6Network],
-        share_port: bool,
         receiver: Receiver,
         ended: Callable[[AcceptedAssociation], None],
     ) -> None:
-        self._networks = networks
-        self._share_port = share_port
+        self.door = door
         self.receiver = receiver
         self.ended = ended
+        self._open: Counter[str] = Counter()
+        self._counting = threading.Lock()
         super().__init__(
-            ae, address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=Acceptor
+            ae, door.address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=Acceptor
         )
 
     def end(self) -> None:
@@ -159,22 +212,46 @@ class Server(ThreadedAssociationServer):
             if association.is_established:
                 association.abort()
             elif (transport := association.dul.socket) and transport.socket:
-                with suppress(OSError):  # the peer was faster
-                    transport.socket.shutdown(socket.SHUT_RDWR)
+                shut(transport.socket, socket.SHUT_RDWR)
         self.server_close()
 
     def server_bind(self) -> None:
         """Bind, together with other processes if so configured."""
-        if self._share_port and self.socket is not None:
+        if self.door.share_port and self.socket is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         super().server_bind()
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
-        """Whether anyone may call from this address."""
-        if not self._networks or is_within(client_address[0], self._networks):
-            return True
-        log.warning("connection_refused", address=client_address[0])
-        return False
+        """Whether anyone may call from this address, and there is a place for it."""
+        address = client_address[0]
+        if self.door.networks and not is_within(address, self.door.networks):
+            log.warning("connection_refused", address=address, reason="not in listen.accept_from")
+            return False
+        with self._counting:
+            full = (
+                self._open[address] >= self.door.most_per_address
+                or self._open.total() >= self.door.most
+            )
+        if full:
+            log.warning("connection_refused", address=address, reason="too many connections")
+        return not full
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the connection a thread, and count it until that ends."""
+        with self._counting:
+            self._open[client_address[0]] += 1
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread is to be had
+            self._left(client_address[0])
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._left(client_address[0])
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept one connection; answers go out at once, not with the next one."""
@@ -187,5 +264,14 @@ class Server(ThreadedAssociationServer):
 
     def handle_error(self, _request: Any, client_address: Any) -> None:
         """Log that a connection failed before its association began."""
-        error = type(sys.exception()).__name__
-        log.error("connection_failed", address=client_address[0], error=error)
+        error = sys.exception()
+        if isinstance(error, ssl.SSLError):
+            log.warning("tls_failed", address=client_address[0], reason=error.reason)
+            return
+        log.error("connection_failed", address=client_address[0], error=type(error).__name__)
+
+    def _left(self, address: str) -> None:
+        with self._counting:
+            self._open[address] -= 1
+            if not self._open[address]:
+                del self._open[address]

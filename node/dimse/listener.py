@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,17 @@ from node.dimse import gate
 from node.dimse.admission import callers, on_requested
 from node.dimse.commitment import INVALID_ARGUMENT_VALUE, on_n_event_report
 from node.dimse.contexts import listener_contexts
-from node.dimse.hardening import Server
+from node.dimse.hardening import Door, Server
+from node.dimse.identity import Users
+from node.dimse.pledges import Pledges
 from node.dimse.receive import Receiver, cause_of
 from node.errors import ConfigError
 from node.log import get_logger
 from node.spool import Spool
 from node.store import studies
+from node.tls import server_context
 from node.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.wake import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +119,7 @@ def serve(
         settings: Of the node.
         ledger: Migrated.
         stop: Ends the listener.
-        ready: Called with the port once connections are accepted; port 0 takes a free one.
+        ready: Called with the first port once connections are accepted; port 0 takes a free one.
         name: Of this process among all listeners on this ledger; the same after a restart.
 
     Raises:
@@ -126,24 +131,32 @@ def serve(
     receiver = Receiver(Spool(settings.spool_folder), ledger, settings.spool.minimum_free_bytes)
     if not listen.accept_from:
         log.warning("anyone_may_send", do="List your scanners under listen.accept_from.")
-    server = _server(listen, callers(settings), receiver, presence)
+    pledges = Pledges(receiver.spool, ledger, Waker(settings), settings.peers)
+    servers = _servers(listen, callers(settings), receiver, presence, pledges)
     try:
         presence.forget()  # whoever cannot bind has a living namesake; nothing is accepted yet
     except SQLAlchemyError:
-        server.server_close()
+        for server in servers:
+            server.server_close()
         raise
-    thread = threading.Thread(target=server.serve_forever, args=[POLL_S], name="listener")
-    thread.start()
+    threads = [
+        threading.Thread(target=server.serve_forever, args=[POLL_S], name="listener")
+        for server in servers
+    ]
+    for thread in threads:
+        thread.start()
     try:
-        port: int = server.server_address[1]
-        log.info("listening", port=port, ae_title=listen.ae_title)
+        ports = [int(server.server_address[1]) for server in servers]
+        log.info("listening", ports=ports, ae_title=listen.ae_title)
         if ready is not None:
-            ready(port)
+            ready(ports[0])
         while not stop.wait(HEARTBEAT_S):
             presence.write(alive=True)
     finally:
-        server.end()
-        thread.join()
+        for server in servers:
+            server.end()
+        for thread in threads:
+            thread.join()
         presence.forget()
         log.info("listener_stopped")
 
@@ -162,7 +175,14 @@ def on_report(event: evt.Event, ledger: Ledger) -> tuple[int, None]:
     return INVALID_ARGUMENT_VALUE, None
 
 
-def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presence) -> Server:
+def _servers(
+    listen: Listen, known: Callers, receiver: Receiver, presence: Presence, pledges: Pledges
+) -> list[Server]:
+    """Bind the port, and the one for TLS.
+
+    Raises:
+        ConfigError: One is taken, or the certificate cannot be used.
+    """
     entity = AE(listen.ae_title)
     entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -172,24 +192,42 @@ def _server(listen: Listen, known: Callers, receiver: Receiver, presence: Presen
     entity.network_timeout = listen.network_timeout_s
     entity.require_called_aet = True
 
+    contexts = listener_contexts(accept_deflated=listen.accept_deflated)
     handlers = [
-        (evt.EVT_REQUESTED, on_requested, [listen, known, receiver]),
+        (evt.EVT_REQUESTED, on_requested, [listen, known, Users(listen.users), receiver]),
         (evt.EVT_ESTABLISHED, presence.on_established),
         (evt.EVT_N_EVENT_REPORT, on_report, [receiver.ledger]),
+        (evt.EVT_N_ACTION, pledges.on_n_action),
     ]
-    try:
-        return Server(
-            entity,
-            (listen.host, listen.port),
-            listener_contexts(accept_deflated=listen.accept_deflated),
-            handlers,
-            networks=tuple(chain.from_iterable(known.values())),
-            share_port=listen.process_count > 1,
-            receiver=receiver,
-            ended=presence.on_ended,
-        )
-    except OSError as error:
-        raise ConfigError(
-            f"Nothing can listen on {listen.host}:{listen.port}: {error.strerror}.",
-            do="Change listen.host or listen.port in radnode.toml, or stop what uses the port.",
-        ) from error
+    servers: list[Server] = []
+    for door in _doors(listen, known):
+        try:
+            servers.append(
+                Server(entity, door, contexts, handlers, receiver=receiver, ended=presence.on_ended)
+            )
+        except OSError as error:
+            for server in servers:
+                server.server_close()
+            host, port = door.address
+            raise ConfigError(
+                f"Nothing can listen on {host}:{port}: {error.strerror}.",
+                do="Change host or port under [listen] in radnode.toml, or stop what uses the "
+                "port.",
+            ) from error
+    return servers
+
+
+def _doors(listen: Listen, known: Callers) -> tuple[Door, ...]:
+    door = Door(
+        (listen.host, listen.port),
+        tuple(chain.from_iterable(known.values())),
+        share_port=listen.process_count > 1,
+        most=listen.maximum_connections,
+        most_per_address=listen.maximum_connections_per_address,
+    )
+    if listen.tls is None:
+        return (door,)
+    secure = replace(
+        door, address=(listen.host, listen.tls.port), encryption=server_context(listen.tls)
+    )
+    return (secure,) if listen.tls.only else (door, secure)

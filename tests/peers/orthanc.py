@@ -63,6 +63,19 @@ class Orthanc:
         answer = json.loads(self._request("POST", f"/modalities/{ae_title}/store", list(instances)))
         assert answer["FailedInstancesCount"] == 0, answer
 
+    def ask_for_commitment(self, ae_title: str, instances: Sequence[tuple[str, str]]) -> str:
+        """Ask a registered AE to answer for instances (class, UID); return the transaction."""
+        body = {"DicomInstances": list(instances)}
+        asked = self._request("POST", f"/modalities/{ae_title}/storage-commitment", body)
+        return str(json.loads(asked)["ID"])
+
+    def commitment(self, transaction: str) -> dict[str, Any]:
+        """Return what was answered: ``Status``, and ``Success`` and ``Failures`` once it was."""
+        answer: dict[str, Any] = json.loads(
+            self._request("GET", f"/storage-commitment/{transaction}")
+        )
+        return answer
+
     def clear(self) -> None:
         """Forget everything."""
         for patient in json.loads(self._request("GET", "/patients")):
