@@ -1,16 +1,21 @@
 # make demo      a study in, its report and overlay back in the PACS: build/demo/
 # make test      every test, against real peers
 # make bench     speed beside peers and the machine's limits: build/bench/bench.json, and plots
+# make torture   what is lost or doubled when everything goes wrong: build/torture/torture.json
 # make evaluate  the figures of every model card, from public data beside the repository
 # make lint      style, types, import rules
+# make audit     insecure code, and known vulnerabilities of what the lock files pin
+# make sbom      every distribution in .venv, as CycloneDX 1.6: build/sbom.json
+# make lock      the lock files again, from pyproject.toml; ARGS='--upgrade-package NAME' for newer
 #
 # Each makes .venv first. Variables:
 #   PYTHON=python3.12     use this interpreter instead of searching for one
 #   TORCH_INDEX=ADDRESS   take torch, and the torchvision made for it, from this index. On Linux,
 #                         pip's default is the CUDA build of several GB; PyTorch's CPU index has
 #                         one of about 200 MB.
-#   ARGS='-k ecg'         more arguments for pytest, the demo, the bench or the evaluation;
-#                         the bench takes ARGS='--only receive,send'
+#   ARGS='-k ecg'         more arguments for pytest, the demo, the bench, the torture or the
+#                         evaluation; the bench takes ARGS='--only receive,send', the torture
+#                         ARGS='--only kills --seed 7 --long'
 #   DATA=FOLDER           public recordings, images and weights for the evaluation
 
 PYTHON ?= python3 python3.13 python3.12 python3.11 python3.14
@@ -22,7 +27,7 @@ READY := .venv/.ready
 BIN := $(CURDIR)/.venv/bin
 DEBIAN_PEERS := chromium dcmtk default-jre-headless libpixelmed-java orthanc orthanc-dicomweb poppler-utils postgresql redis-server
 
-.PHONY: demo test bench evaluate lint peers
+.PHONY: demo test bench torture evaluate lint audit sbom lock peers
 
 demo: $(READY)
 	@$(BIN)/python -m tests.journeys.demo $(ARGS)
@@ -32,6 +37,9 @@ test: $(READY) peers
 
 bench: $(READY) peers
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+torture: $(READY) peers
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 evaluate: $(READY)
 	@$(BIN)/python -m tests.clinical.evaluate_ecg --data $(DATA)/ecg $(ARGS)
@@ -50,8 +58,28 @@ lint: $(READY)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+audit: $(READY)
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --severity-level high --recursive .
+	@$(BIN)/python -m tests.house.audit $(ARGS)
+
+sbom: $(READY)
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py environment --spec-version 1.6 --output-reproducible --pyproject pyproject.toml --output-file build/sbom.json $(BIN)/python
+	@echo 'build/sbom.json'
+
+# Resolved for macOS, where torch asks for no CUDA libraries; the hashes are those of the wheels for
+# every platform. pip check, below, finds what another platform would need beside.
+COMPILE := MACOSX_DEPLOYMENT_TARGET=14.0 UV_CUSTOM_COMPILE_COMMAND='make lock' \
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 --python-platform macos \
+	--constraint requirements-torch.lock --no-emit-package torch --no-emit-package torchvision
+
+lock: $(READY)
+	@printf 'pip\nsetuptools>=77\n' | $(COMPILE) $(ARGS) --output-file requirements-build.lock -
+	@$(COMPILE) $(ARGS) --all-extras --constraint requirements-build.lock --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --extra models --constraint requirements.lock --output-file requirements-models.lock pyproject.toml
+
 # A link to an interpreter that has gone is not a usable .venv: -x follows it.
-$(READY): pyproject.toml requirements.lock
+$(READY): pyproject.toml requirements-build.lock requirements.lock requirements-torch.lock
 	@set -e; \
 	usable() { "$$1" -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
 	if [ ! -x .venv/bin/python ]; then \
@@ -69,8 +97,11 @@ $(READY): pyproject.toml requirements.lock
 		"$$found" -m venv .venv; \
 	fi; \
 	echo 'Installing what radnode needs into .venv; the first time, this downloads for some minutes.'; \
-	$(BIN)/python -m pip install -q -c requirements.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision; \
-	$(BIN)/python -m pip install -q -c requirements.lock -e '.[models,train,demo,dev]'; \
+	$(BIN)/python -m pip install -q --require-hashes -r requirements-build.lock; \
+	$(BIN)/python -m pip install -q --require-hashes --no-deps --no-build-isolation -r requirements.lock; \
+	$(BIN)/python -m pip install -q -c requirements-torch.lock $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch torchvision; \
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .; \
+	$(BIN)/python -m pip check; \
 	touch $@
 
 # Servers and tools of other makers. Where they are missing and cannot be installed, the tests

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from node.crashpoint import reach
 from node.domain import Outcome
 from node.encode.contradictions import contradictions
-from node.encode.objects import encode, encode_could_not_look, within_images
+from node.encode.objects import each_encoded, encode_could_not_look, within_images
 from node.encode.write import write
 from node.load.history import with_history
 from node.load.inputs import headers_of, in_order, load_inputs, run, source_of
@@ -22,7 +23,7 @@ from pipelines.contract import CouldNotLook, Presence, Result
 from pipelines.knowledge.graph import advice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -94,7 +95,7 @@ def analyse(  # noqa: PLR0913, PLR0917 - what a job consists of
             result = with_history(result, earlier.reports)
     result = _advised(result)
     with _timed(seconds, "encode"):
-        files = _write(encode(source, result, work), folder)
+        files = _write(each_encoded(source, result, work), folder)
     return Analysis(outcome_of(result), files, seconds)
 
 
@@ -153,10 +154,14 @@ def _taken(turn: AbstractContextManager[None] | None, seconds: dict[str, float])
         yield
 
 
-def _write(objects: Sequence[Encoded], folder: Path) -> dict[str, Path]:
+def _write(objects: Iterable[Encoded], folder: Path) -> dict[str, Path]:
+    """Write each object while the next is made; the role and the file of each."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for one in objects:
-        files[one.role] = folder / f"{one.role}.dcm"
-        write(one.dataset, files[one.role])
+    files, written = {}, []
+    with ThreadPoolExecutor(1) as disk:
+        for one in objects:
+            files[one.role] = folder / f"{one.role}.dcm"
+            written.append(disk.submit(write, one.dataset, files[one.role]))
+    for one_written in written:
+        one_written.result()
     return files

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import embedded, mode, route
+from node.audit import syslog
 from node.bell import broker_url
 from node.dimse import sender
 from node.domain import Mode
@@ -47,6 +48,7 @@ def check(settings: Settings) -> tuple[Finding, ...]:
         *_broker(settings),
         *_listener(settings),
         *_destinations(settings),
+        *_syslog(settings),
         *_routes(settings),
         *_models(),
     )
@@ -183,6 +185,20 @@ def _destinations(settings: Settings) -> Iterator[Finding]:
             f"{objects} objects wait for '{name}', which is not under [destinations].",
             "Put it back and 'radnode retry' their jobs, or 'radnode cancel' them.",
         )
+
+
+def _syslog(settings: Settings) -> Iterator[Finding]:
+    server = settings.audit.syslog
+    if server is None:
+        return
+    try:
+        connection = syslog.Connection(server)
+        connection.send(0, ())
+        connection.close()
+    except NodeError as error:
+        yield Finding(False, error.what, error.do)
+    else:
+        yield Finding(True, f"The syslog server {server.host} answers, for audit messages.")
 
 
 def _unknown_destinations(settings: Settings) -> dict[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from node.crashpoint import reach
 from node.log import get_logger, short
 from node.store import studies, timers
 
@@ -32,6 +33,8 @@ def run_once(complete: Complete, ledger: Ledger) -> int:
     # A transaction of its own: a listener locks a study before its series, and would deadlock.
     with ledger.write() as db:
         whole = studies.complete_studies(db, *_study_quiet(complete))
+    if series or whole:
+        reach("complete.closed")
     for one in series:
         log.info(
             "series_complete",

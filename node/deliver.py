@@ -17,6 +17,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from node import folder, wake
 from node.crashpoint import reach
+from node.deidentify.files import Copy, copies
 from node.dimse import sender
 from node.domain import DeliveryState
 from node.errors import (
@@ -33,11 +34,11 @@ from node.settings import DimseDestination, FolderDestination
 from node.store import deliveries, events, outages, rejections, timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from threading import Event
 
     from node.domain import DueDelivery
-    from node.settings import Settings
+    from node.settings import Destination, Settings
     from node.store.ledger import Ledger
     from node.store.outages import Waiting
     from node.wake import Alarm
@@ -49,19 +50,22 @@ LOOK_AGAIN_S = 0.5
 LOOK_S = 60.0
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 900.0
+AWAY_PAUSE_S = 30.0
+"""Longest for a destination that cannot be reached: results are there within minutes of its return,
+and two calls a minute do no harm, however long it is away."""
 REJECTED_PAUSE_S = 3600.0
 """After a permanent rejection: only a person can mend it, but may do so at the other end."""
 LEDGER_PAUSE_S = 1.0
 
 
-def pause_s(attempts: int) -> float:
+def pause_s(attempts: int, longest_s: float = LONGEST_PAUSE_S) -> float:
     """Return how long to wait after ``attempts`` failed ones: 5 s doubling to 15 min, +-20 %.
 
     The jitter keeps nodes that lost the same PACS from all coming back to it at once.
     """
     # The exponent is capped because attempts go on for ever.
     doubled = FIRST_PAUSE_S * 2.0 ** min(max(attempts - 1, 0), 20)
-    return min(doubled, LONGEST_PAUSE_S) * random.uniform(0.8, 1.2)  # noqa: S311
+    return min(doubled, longest_s) * random.uniform(0.8, 1.2)  # noqa: S311
 
 
 def run(settings: Settings, ledger: Ledger, alarm: Alarm, stop: Event) -> None:
@@ -236,21 +240,38 @@ def _hand_over(
     paths = {one.sop_instance_uid: settings.artifact_folder / one.path for one in due}
     if not paths:
         return
+    if destination.deidentify:
+        with copies(settings, paths) as (made, refused):
+            yield from refused.items()
+            yield from _send(settings, destination, made)
+        return
+    whole = {
+        uid: Copy(path, one.study_uid, uid)
+        for one, (uid, path) in zip(due, paths.items(), strict=True)
+    }
+    yield from _send(settings, destination, whole)
+
+
+def _send(
+    settings: Settings, destination: Destination, files: Mapping[str, Copy]
+) -> Iterator[tuple[str, int | DeliveryError | None]]:
+    """Yield as ``_hand_over`` what becomes of files, by the UIDs that the ledger knows."""
     if not isinstance(destination, FolderDestination):
+        paths = {uid: one.path for uid, one in files.items()}
         yield from sender.send(settings, destination, paths)
         return
-    for one in due:
+    for uid, one in files.items():
         outcome: DeliveryError | None = None
         try:
             folder.copy(
-                paths[one.sop_instance_uid],
+                one.path,
                 destination.path,
                 study_uid=one.study_uid,
                 sop_instance_uid=one.sop_instance_uid,
             )
         except (PeerBusy, PeerRefused) as error:
             outcome = error
-        yield one.sop_instance_uid, outcome
+        yield uid, outcome
 
 
 def _has_changed(settings: Settings, due: DueDelivery) -> bool:
@@ -313,7 +334,7 @@ def _postpone(
 ) -> None:
     fields = {"destination": name, "what": error.what, "do": error.do}
     rejected = isinstance(error, AssociationRejected)
-    retry_in_s = REJECTED_PAUSE_S if rejected else pause_s(attempts)
+    retry_in_s = REJECTED_PAUSE_S if rejected else pause_s(attempts, AWAY_PAUSE_S)
     with ledger.write() as db:
         deliveries.give_back(db, untried, name)
         outages.postpone(db, name, what=error.what, retry_in_s=retry_in_s)

@@ -272,3 +272,31 @@ class Commitment:
     destination: str
     references: tuple[tuple[str, str], ...]
     """(SOP Class UID, SOP Instance UID) of each."""
+
+
+@dataclass(frozen=True)
+class Pledge:
+    """What a peer asks this node to answer for: its transaction and the objects."""
+
+    transaction_uid: str
+    calling_ae: str
+    references: tuple[tuple[str, str], ...]
+    """(SOP Class UID, SOP Instance UID) of each."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What this node answers for, and what it does not."""
+
+    committed: tuple[tuple[str, str], ...]
+    """(SOP Class UID, SOP Instance UID) of each."""
+    failed: tuple[tuple[str, str, int], ...]
+    """The same, and the Failure Reason (PS3.3 section C.14.1.1)."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One instance of the ledger: its class, and where in the spool it lies."""
+
+    sop_class_uid: str
+    path: str

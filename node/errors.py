@@ -7,10 +7,12 @@ NodeError
 ├── ModelRefused         a model to be added is not what it should be; nothing of it was kept
 ├── UnreadableSeries     the spool does not give back what it was given; routed again later
 ├── BrokerAway           the bell cannot be rung; the ledger rings again
+├── SyslogAway           the audit collector does not answer; sent again when it does
 ├── LeaseLost            another worker holds the job now; what this one made is discarded
 ├── ModelFailed          the model crashed, hung or ran out of memory; retried, then quarantined
 ├── GpuTooSmall          a model needs more memory than the graphics card has; never tried
 ├── DiskFailed           a file of ours cannot be read or written; retried until it can
+├── AuditBroken          the audit trail is not what was written; goes to a person
 ├── GateClosed           a result contradicts its source; goes to a person, never to the PACS
 └── DeliveryError
     ├── PeerUnreachable  network or association failure; retried for ever with back-off
@@ -18,7 +20,8 @@ NodeError
     │   └── AssociationBroken    after it was open; only what was being sent has to wait
     ├── PeerBusy         the PACS is out of resources (0xA7xx); retried for ever with back-off
     └── PeerRefused      the PACS said no and will say no again; a person decides
-        └── ClassRefused     it does not know this kind of object; another may go instead
+        ├── ClassRefused     it does not know this kind of object; another may go instead
+        └── NotDeidentified  we say no: what would leave might name its patient
 
 "Could not look" is not an error: it is a result (``pipelines.contract.CouldNotLook``).
 """
@@ -68,6 +71,12 @@ class BrokerAway(NodeError):
     retry = True
 
 
+class SyslogAway(NodeError):
+    """The syslog server does not answer. Nothing is lost: the chain holds what it shall get."""
+
+    retry = True
+
+
 class LeaseLost(NodeError):
     """The job belongs to another worker now, or was canceled."""
 
@@ -106,6 +115,22 @@ def disk_failed(error: OSError) -> DiskFailed | ModelFailed:
         f"A file could not be read or written: {error.strerror}.",
         do="Check the disk under 'data' with 'radnode check'. The job waits for it.",
     )
+
+
+class AuditBroken(NodeError):
+    """The audit trail is not what was written: ``number`` is the first record that is not.
+
+    Attributes:
+        number: Of that record; None where no single one is to blame.
+        cut: The last line lacks its end. A power cut leaves that too, of a record not yet kept.
+    """
+
+    def __init__(self, what: str, *, number: int | None = None, cut: bool = False) -> None:
+        super().__init__(
+            what,
+            do="Keep the folder as it is, and find out who or what changed it: docs/audit.md.",
+        )
+        self.number, self.cut = number, cut
 
 
 class GateClosed(NodeError):
@@ -156,3 +181,7 @@ class PeerRefused(DeliveryError):
 
 class ClassRefused(PeerRefused):
     """The peer accepts no presentation context for the object's SOP class."""
+
+
+class NotDeidentified(PeerRefused):
+    """What would leave the hospital might say whose it is. Nothing of it has left."""

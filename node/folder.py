@@ -1,4 +1,7 @@
-"""Folder destinations: an object is there whole and durable, or it is not there."""
+"""Folder destinations: an object is there whole and durable, or it is not there.
+
+Who may read the folder may read what comes into it: the node's own umask is for its own data.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from node.errors import PeerBusy, PeerRefused, PeerUnreachable
@@ -31,7 +35,9 @@ def copy(source: Path, folder: Path, *, study_uid: str, sop_instance_uid: str) -
     try:
         if not folder.is_dir():
             raise NotADirectoryError(folder)
-        target.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            target.parent.mkdir()
+            target.parent.chmod(0o700 | folder.stat().st_mode & 0o2055)
     except OSError as error:
         raise PeerUnreachable(
             f"The folder {folder} cannot be used: {error.strerror or type(error).__name__}.",
@@ -60,6 +66,7 @@ def _replace(target: Path, original: BinaryIO) -> None:
     part = target.with_suffix(f".{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:
+            os.fchmod(file.fileno(), 0o600 | target.parent.stat().st_mode & 0o044)
             shutil.copyfileobj(original, file)
             file.flush()
             os.fsync(file.fileno())

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from node.errors import GateClosed, GpuTooSmall, ModelFailed, disk_failed
@@ -19,7 +20,6 @@ from node.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from node.settings import Work
 
@@ -28,7 +28,10 @@ log = get_logger(__name__)
 TICK_S = 1.0
 GRACE_S = 5.0
 """How long a process that has closed its pipe may take to end."""
+STILL_S = 30.0
+"""A process that has used no processor for this long hangs: it is frozen, or waits for itself."""
 _READ_BYTES = 65_536
+_PROCESSES = Path("/proc")
 _WAITS, _GOES_ON = b'{"waits": true}', b'{"waits": false}'
 """Lines that are no answer: the process waits for a graphics card, or waits no more."""
 _THREADS = ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
@@ -70,7 +73,7 @@ class InferenceProcess:
             tick: Called about once a second; whatever it raises ends the process, too.
 
         Raises:
-            ModelFailed: The process crashed, was late, or says that it failed.
+            ModelFailed: The process crashed, hangs, was late, or says that it failed.
             GateClosed: The result contradicts itself: it could not even be encoded.
             GpuTooSmall: The model needs more memory than there is.
             DiskFailed: A file could not be read or written.
@@ -165,6 +168,36 @@ def _start(work: Work, folders: Sequence[Path]) -> _Child:
     return _Child(process, process.stdin, process.stdout)
 
 
+class _Pulse:
+    """Whether a process group does anything at all."""
+
+    def __init__(self, group: int) -> None:
+        self._group = group
+        self._ticks: int | None = None
+        self._changed_at = time.monotonic()
+
+    def still_s(self) -> float:
+        """Return for how long it has used no processor, as far as was looked."""
+        ticks, now = _processor_ticks(self._group), time.monotonic()
+        if ticks is None or ticks != self._ticks:
+            self._ticks, self._changed_at = ticks, now
+        return now - self._changed_at
+
+
+def _processor_ticks(group: int) -> int | None:
+    """Return the processor time of all processes of a group; None where nobody tells (macOS)."""
+    if not _PROCESSES.is_dir():
+        return None
+    ticks = 0
+    for stat in _PROCESSES.glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            # After the name, which may hold anything: state, parent, group ... (proc(5)).
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks
+
+
 def _read_answer(child: _Child, deadline_s: float, tick: Callable[[], None]) -> bytes:
     """Read the line that answers a request. Empty if the process closed its end."""
     deadline = time.monotonic() + deadline_s
@@ -181,6 +214,7 @@ def _read_answer(child: _Child, deadline_s: float, tick: Callable[[], None]) -> 
 def _read_line(child: _Child, deadline: float, tick: Callable[[], None]) -> bytes:
     """Read one line, unbuffered. Empty if the process closed its end."""
     descriptor = child.answers.fileno()
+    pulse = _Pulse(child.process.pid)  # it leads its group
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while b"\n" not in child.pending:
@@ -196,6 +230,11 @@ def _read_line(child: _Child, deadline: float, tick: Callable[[], None]) -> byte
                 child.pending.extend(chunk)
             else:
                 tick()
+                if deadline < math.inf and pulse.still_s() > STILL_S:
+                    raise ModelFailed(
+                        f"The model hangs: it has computed nothing for {STILL_S:.0f} s.",
+                        do="Try it on this study with 'radnode run'; see what it waits for.",
+                    )
     line, _, rest = bytes(child.pending).partition(b"\n")
     child.pending[:] = rest
     return line

@@ -6,6 +6,7 @@ them. It has no ledger and no network; when its worker is gone it ends.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -66,6 +67,9 @@ def _answer(
             _warm(name)
         if seat is not None:
             seat.hold()
+        # What was loaded stays: no job shall wait for the collector to look through all of it.
+        gc.collect()
+        gc.freeze()
         return {"ready": True}
     warm = _warm(request["pipeline"])
     pipeline = explained(warm, request.get("explain"))

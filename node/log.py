@@ -10,7 +10,7 @@ import threading
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 KEEP_BYTES = 10_000_000
 KEEP_FILES = 5
+
+_SILENT = ("pydicom", "pynetdicom")
+"""pydicom quotes the values it complains about; pynetdicom says as errors what we say as events."""
 
 
 def short(uid: str) -> str:
@@ -57,6 +60,29 @@ def _without_message(_logger: object, _method: str, event: EventDict) -> EventDi
     return event
 
 
+def _is_not_silent(record: logging.LogRecord) -> bool:
+    """Whether a record may be told. A level does not last: pydicom sets its own when imported."""
+    return record.name.partition(".")[0] not in _SILENT
+
+
+def _tell_warnings() -> None:
+    """Log each place that warns, once, by its kind: pydicom's warnings quote what they read."""
+    told: set[tuple[type[Warning], str, int]] = set()
+    log = get_logger(__name__)
+
+    def tell(*warning: Any, **_: Any) -> None:
+        _message, category, filename, lineno = warning[:4]
+        if (category, filename, lineno) not in told:
+            told.add((category, filename, lineno))
+            log.info("warned", kind=category.__name__, at=f"{Path(filename).name}:{lineno}")
+
+    warnings.showwarning = tell
+    # Others than UserWarning are for who writes the library. "always": Python would keep the text
+    # of each in order to show it only once.
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", UserWarning)
+
+
 def configure(role: str, folder: Path | None = None) -> None:
     """Send this process's events to standard error and to ``<folder>/<role>.log``.
 
@@ -92,20 +118,20 @@ def configure(role: str, folder: Path | None = None) -> None:
     root.handlers.clear()
     for handler in handlers:
         handler.setFormatter(formatter)
+        handler.addFilter(_is_not_silent)
         root.addHandler(handler)
     root.setLevel(logging.INFO)
     for noisy in ("celery", "kombu", "amqp", "alembic", "highdicom"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # pydicom quotes the values it complains about; pynetdicom says as errors what we say as events.
-    for silent in ("pydicom", "pynetdicom"):
+    for silent in _SILENT:
         logging.getLogger(silent).setLevel(logging.CRITICAL)
-    warnings.simplefilter("ignore")
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    _tell_warnings()
     log = get_logger(__name__)
     sys.excepthook = lambda _type, error, _trace: log.critical("crashed", exc_info=error)
     threading.excepthook = lambda crash: log.critical("crashed", exc_info=crash.exc_value)

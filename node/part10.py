@@ -9,7 +9,7 @@ usual, or damaged, is left to ``dcmread``, with its own errors.
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from struct import Struct
 from typing import TYPE_CHECKING, Any
@@ -19,29 +19,32 @@ from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataelem import RawDataElement, convert_raw_data_element, empty_value_for_VR
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import data_element_generator, read_partial
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from node.malformed import MALFORMED
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence
+    from collections.abc import MutableSequence, Sequence
     from pathlib import Path
 
     Elements = dict[BaseTag, RawDataElement | DataElement]
     Encoding = str | MutableSequence[str]
 
-PIXEL_DATA = BaseTag(0x7FE00010)
+_tag = lru_cache(4096)(BaseTag)
+"""A dictionary finds the very same tag without a call of pydicom's comparison."""
+
+PIXEL_DATA = _tag(0x7FE00010)
 _AFTER_FILE_META = 0x00030000
 _FIRST_GROUP = 0x0004
-_TRANSFER_SYNTAX = BaseTag(0x00020010)
-_CHARACTER_SET = BaseTag(0x00080005)
+_TRANSFER_SYNTAX = _tag(0x00020010)
+_CHARACTER_SET = _tag(0x00080005)
 _DELIMITERS = 0xFFFE
 _ITEM = (0xFFFE, 0xE000)
 _UNDEFINED = 0xFFFFFFFF
 
-_PREFIX_BYTES = 1 << 15
-"""Holds the header of most images; the rest of the file is read only where it does not."""
+_PREFIX_BYTES = (1 << 15, 1 << 22)
+"""Hold the header of most images, and of one of many frames; else all of the file is read."""
 
 _IMPLICIT = b"1.2.840.10008.1.2"
 _EXPLICIT = (b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.5")
@@ -80,20 +83,25 @@ def read(path: Path, *, stop_at: int | None = None) -> Dataset:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
-        head = os.pread(descriptor, _PREFIX_BYTES, 0)
-        for whole in (False, True):
+        for prefix_bytes in (*_PREFIX_BYTES, size):
+            head = os.pread(descriptor, prefix_bytes, 0)
             try:
                 return _dataset(path, head, size, descriptor, stop_at)
             except (_Unusual, *MALFORMED):
-                if whole or len(head) == size:
+                if len(head) == size:
                     break
-                head = os.pread(descriptor, size, 0)
     finally:
         os.close(descriptor)
     if stop_at is None:
         return dcmread(path)
     with path.open("rb") as file:
         return read_partial(file, lambda tag, _vr, _length: tag >= stop_at)
+
+
+@cache
+def tag_of(keyword: str) -> BaseTag:
+    """Return the tag of a keyword as it stands in what is read here."""
+    return _tag(int(Tag(keyword)))
 
 
 def unparsed(dataset: Dataset, tag: BaseTag) -> RawDataElement | None:
@@ -105,6 +113,42 @@ def unparsed(dataset: Dataset, tag: BaseTag) -> RawDataElement | None:
         return None
     element: Any = dataset.get_item(tag, keep_deferred=True)
     return element if isinstance(element, RawDataElement) else None
+
+
+def once_read(element: Any) -> bytes | None:
+    """Return the bytes of an element that nobody has parsed yet, to know it again by."""
+    raw = isinstance(element, RawDataElement) and isinstance(element.value, bytes)
+    return element.value if raw else None
+
+
+def uid_of(element: Any) -> str:
+    """Return a UID; empty where there is none. A plain one is not worth a parser."""
+    raw = once_read(element)
+    plain = None if raw is None else raw.rstrip(b"\0 ")
+    if plain and not plain.translate(None, b"0123456789."):
+        return plain.decode("ascii")
+    return "" if element is None else str(value_of(element))
+
+
+def value_of(element: Any) -> Any:
+    """Return the value of an element, parsed or not, that is no text but digits."""
+    if not isinstance(element, RawDataElement):
+        return element.value
+    return convert_raw_data_element(element).value
+
+
+def said(dataset: Dataset, tags: Sequence[BaseTag]) -> tuple[object, ...] | None:
+    """Return what a data set says here, as bytes, to know it again by.
+
+    Of pixel data only whether there are any. None where something has been parsed.
+    """
+    found: list[object] = [uid_of(dataset.file_meta.get_item(_TRANSFER_SYNTAX))]
+    for tag in tags:
+        element: Any = dataset.get_item(tag, keep_deferred=True)
+        if element is not None and not isinstance(element, RawDataElement):
+            return None
+        found.append(element and (element.VR, tag == PIXEL_DATA or element.value))
+    return tuple(found)
 
 
 def items(sequence: RawDataElement) -> list[Elements] | None:
@@ -199,7 +243,7 @@ def _cut(  # noqa: PLR0913 - the state of a parser
             return place
         if group == _DELIMITERS:
             raise _Unusual
-        tag = BaseTag(number)
+        tag = _tag(number)
         if length == _UNDEFINED:
             into[tag], place = _undefined(data, place, end, into, implicit=implicit)
             continue

@@ -17,7 +17,7 @@ from node.errors import NodeError, UnreadableSeries
 from node.load.kinds import is_judged_alone
 from node.log import get_logger, short
 from node.plan_study import plan_study
-from node.store import events, modes, plans, routing, studies
+from node.store import events, modes, plans, retention, routing, studies
 from pipelines.explain.explained import METHODS, explained
 from pipelines.registry import is_study_pipeline
 
@@ -139,8 +139,11 @@ def plan_again(settings: Settings, ledger: Ledger) -> int:
 
 def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
     with ledger.read() as db:
+        lacking = retention.lacking(db, series.study_uid, series.series_uid)
         instances = studies.instances_of(db, series.study_uid, series.series_uid)
         calling_aes = studies.calling_aes_of(db, series.study_uid, series.series_uid)
+    if lacking:
+        return _leave_out(ledger, series, lacking)
     paths = [settings.spool_folder / one.path for one in instances]
     attributes = route.attributes_of(settings, paths, calling_aes)
     decisions = route.decide(settings, attributes)
@@ -178,6 +181,15 @@ def _plan(settings: Settings, ledger: Ledger, series: CompletedSeries) -> int:
     if not taken:
         log.info("no_route", study=short(series.study_uid), series=short(series.series_uid))
     return len(new)
+
+
+def _leave_out(ledger: Ledger, series: CompletedSeries, lacking: int) -> int:
+    """Plan nothing on a part of a series: it would be taken for all of it."""
+    with ledger.write() as db:
+        if routing.mark_routed(db, series):
+            retention.tell_lacking(db, series.study_uid, series.modality, lacking)
+    log.warning("not_whole", study=short(series.study_uid), series=short(series.series_uid))
+    return 0
 
 
 def _look_again(ledger: Ledger, one: CompletedSeries | CompletedStudy, error: NodeError) -> None:

@@ -15,7 +15,7 @@ from node import choose, mode, route
 from node.crashpoint import reach
 from node.derive import as_asked, derived_job, digest_of, priority_of
 from node.log import get_logger, short
-from node.store import events, modes, plans, routing, studies
+from node.store import events, modes, plans, retention, routing, studies
 from pipelines.registry import inputs_of, is_study_pipeline
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def offers(settings: Settings, ledger: Ledger, study_uid: str) -> tuple[Offer, .
     Raises:
         UnreadableSeries: A file of the study is not there, or is no DICOM file.
     """
-    named = dict.fromkeys(name for one in settings.routes for name in one.run)
+    named = _named(settings)
     with ledger.read() as db:
         off = mode.disabled(named, modes.decided(db))
     wanted = [name for name in named if is_study_pipeline(route.pipeline(name)) and name not in off]
@@ -74,6 +74,11 @@ def offers(settings: Settings, ledger: Ledger, study_uid: str) -> tuple[Offer, .
         for name in wanted
         if taken_by[name]
     )
+
+
+def _named(settings: Settings) -> tuple[str, ...]:
+    """Return the pipelines that some route runs."""
+    return tuple(dict.fromkeys(name for one in settings.routes for name in one.run))
 
 
 def _judged(
@@ -106,7 +111,10 @@ def plan_study(settings: Settings, ledger: Ledger, study: CompletedStudy) -> int
         UnreadableSeries: As ``offers``.
         ConfigError: A pipeline of a route is not installed.
     """
-    found = offers(settings, ledger, study.study_uid)
+    with ledger.read() as db:
+        lacking = retention.lacking(db, study.study_uid)
+    # Of a study whose older series are gone, none is chosen: it would be said that they never came.
+    found = () if lacking else offers(settings, ledger, study.study_uid)
     with ledger.read() as db:
         left_s = settings.complete.missing_s - routing.quiet_s(db, study.study_uid)
         waiting = [one for one in found if one.missing] if left_s > 0 else []
@@ -118,6 +126,8 @@ def plan_study(settings: Settings, ledger: Ledger, study: CompletedStudy) -> int
             as_expected = routing.mark_study_routed(db, study)
         if not as_expected:
             return 0  # An instance came meanwhile: the next revision is planned instead.
+        if lacking and any(is_study_pipeline(route.pipeline(name)) for name in _named(settings)):
+            retention.tell_lacking(db, study.study_uid, None, lacking)
         for one in waiting:
             events.record(
                 db,

@@ -13,9 +13,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
-
-from node import profiles, publish_gate
+from node import part10, profiles, publish_gate
 from node.crashpoint import reach
 from node.domain import Artifact, Lease, Outcome, Role
 from node.spool import fsync_directory
@@ -30,7 +28,8 @@ if TYPE_CHECKING:
     from node.store.ledger import Ledger
 
 
-_DEFERRED_BYTES = 1 << 16
+_AFTER_UIDS = 0x00080019
+"""Follows SOP Class UID and SOP Instance UID."""
 
 
 def publish(  # noqa: PLR0913 - one result and everything that its fate depends on
@@ -72,7 +71,7 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
         # The disk and the hash need no interpreter, which the gate keeps busy.
         with ThreadPoolExecutor(max_workers=1) as thread:
             synced = thread.submit(_synced, made)
-            objects = [_read(role, path) for role, path in made.items()]
+            objects = [part10.read(path) for path in made.values()]
             publish_gate.verify(objects, sources, superseded, tick, beside=beside)
             tick()
             reach("publish.gate_passed")
@@ -98,12 +97,6 @@ def publish(  # noqa: PLR0913 - one result and everything that its fate depends 
             deliveries.plan_deliveries(db, sent, name)
     reach("publish.finished")
     return tuple(artifacts)
-
-
-def _read(role: str, path: Path) -> Dataset:
-    """Read an object; the pixels of a derived image stay on the disk until somebody asks."""
-    images = profiles.kind_of(role) is Role.IMAGES
-    return dcmread(path, defer_size=_DEFERRED_BYTES if images else None)
 
 
 def _synced(made: Mapping[str, Path]) -> dict[str, str]:
@@ -143,7 +136,7 @@ def _make_durable(ledger: Ledger, lease: Lease, made: Mapping[str, Path], kept: 
 
 
 def _describe(path: Path, role: str, lease: Lease, digest: str | None) -> Artifact:
-    header = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+    header = part10.read(path, stop_at=_AFTER_UIDS)
     if digest is None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,7 @@ they miss is checked here, on the files as they were read back from disk.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydicom.uid import (
@@ -25,7 +26,9 @@ from node.gate.belonging import (
     author_problems,
     code_problems,
     device_uid,
+    identity_of,
     identity_problems,
+    known_of,
     reference_problems,
     uid_problems,
 )
@@ -40,9 +43,11 @@ from node.gate.selection import is_rejection_note, presentation_problems, select
 from node.profiles import IMAGE_CLASSES, LABEL_MAP_SEGMENTATION_STORAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydicom import Dataset
+
+    from node.gate.belonging import Known
 
     Problems = Callable[[Dataset, Sequence[Dataset]], Iterator[str]]
 
@@ -73,6 +78,25 @@ _OTHERS: dict[str, tuple[str, Problems]] = {
     **dict.fromkeys(IMAGE_CLASSES, ("A derived image", image_problems)),
 }
 """SOP class -> what a message calls it, and what is checked of it alone."""
+
+
+@dataclass(frozen=True)
+class _Against:
+    """What each object of a result is held against.
+
+    Attributes:
+        sources: Headers of the instances that the result lies on.
+        identity: What all that was analysed says of whose it is.
+        images: The sources, as what may be referred to.
+        known: All that was analysed, and the result.
+        superseded: Objects of the result that this one replaces.
+    """
+
+    sources: Sequence[Dataset]
+    identity: Mapping[str, set[str]]
+    images: Known
+    known: Known
+    superseded: Known
 
 
 def verify(
@@ -112,7 +136,9 @@ def _problems(
     if not objects or not sources:
         yield "There is no result object or no source instance to compare."
         return
-    yield from uid_problems(objects, (*sources, *beside))
+    images = known_of(sources)
+    analysed = images | known_of(beside)
+    yield from uid_problems(objects, analysed)
     if len(set(map(device_uid, objects))) > 1:
         yield "The objects name different algorithms as their maker (Device UID)."
     yield from series_problems(objects, sources)
@@ -124,6 +150,13 @@ def _problems(
         if one.SOPClassUID in _SEGMENTATIONS:
             tick()
             segmentations.append(outlines_of(one))
+    against = _Against(
+        sources,
+        identity_of((*sources, *beside)),
+        images,
+        analysed | known_of(objects),
+        known_of(superseded),
+    )
     names = {id(one.dataset): one.name for one in documents}
     for one in objects:
         tick()
@@ -131,7 +164,7 @@ def _problems(
         if name is None:
             yield f"An object of the result is of a kind that no result has ({one.SOPClassUID})."
             continue
-        yield from _each(one, name, objects, sources, superseded, beside=beside)
+        yield from _each(one, name, against)
     for document in documents:
         tick()
         yield from _said_of(document.name, report_problems(document, sources))
@@ -143,30 +176,21 @@ def _problems(
     yield from agreement_problems(documents, segmentations)
 
 
-def _each(  # noqa: PLR0913 - an object and all that it is held against
-    one: Dataset,
-    name: str,
-    objects: Sequence[Dataset],
-    sources: Sequence[Dataset],
-    superseded: Sequence[Dataset],
-    *,
-    beside: Sequence[Dataset],
-) -> Iterator[str]:
+def _each(one: Dataset, name: str, against: _Against) -> Iterator[str]:
     """Yield what is wrong with one object of any kind, as sentences."""
     contents = contents_of(one)
-    known: Sequence[Dataset] = (*sources, *beside, *objects)
-    what = "neither source nor result"
+    known, what = against.known, "neither source nor result"
     if is_rejection_note(one):
-        known, what = superseded, "not superseded"
+        known, what = against.superseded, "not superseded"
     elif one.SOPClassUID in _SELECTIONS:
-        known, what = sources, "not images of the source"
-    yield from _said_of(name, identity_problems(one, (*sources, *beside)))
-    yield from _said_of(name, reference_problems(one, contents, known, superseded, what))
+        known, what = against.images, "not images of the source"
+    yield from _said_of(name, identity_problems(one, against.identity))
+    yield from _said_of(name, reference_problems(one, contents, known, against.superseded, what))
     yield from _said_of(name, author_problems(one))
     yield from (f"{name}: {problem}" for problem in code_problems(contents))
     if one.SOPClassUID in _OTHERS:
         _, problems = _OTHERS[one.SOPClassUID]
-        yield from _said_of(name, problems(one, sources))
+        yield from _said_of(name, problems(one, against.sources))
 
 
 def _said_of(name: str, predicates: Iterator[str]) -> Iterator[str]:

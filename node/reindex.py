@@ -4,14 +4,18 @@ A file without a row was renamed into place and then the process died: nobody wa
 but the sender may never come again, so it is indexed. Parts of dead processes are removed. A
 damaged file, and a row whose file is gone, need a person. Safe to repeat, and while listeners
 run: whoever writes the row second finds a resent instance.
+
+Files and rows are compared as sets: an index by path would cost every instance more than a start
+saves. A million of each takes some ten seconds.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from pynetdicom.dsutils import split_dataset
@@ -22,16 +26,22 @@ from node.errors import RejectedInstance
 from node.log import get_logger, short
 from node.malformed import MALFORMED
 from node.spool import Spool
-from node.store import events, spooled
+from node.store import events, removals, retention, spooled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from node.settings import Settings
     from node.store.ledger import Ledger
 
 log = get_logger(__name__)
 
-AT_ONCE = 1000
-"""Files or rows that one question to the ledger is about."""
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+
+FILES_AT_ONCE = 1_000_000
+"""Whose names are in memory: 200 MB. All rows are read once for so many."""
+ROWS_AT_ONCE = 10_000
+"""That one question to the ledger returns at most."""
 
 DAMAGED = "Check the disk. Move the file out of the spool, then have its study sent again."
 MISSING = "Check the disk and its mount, then have the study sent again."
@@ -79,10 +89,11 @@ def reindex(settings: Settings, ledger: Ledger, *, tells: bool = True) -> Reinde
     """
     spool = Spool(settings.spool_folder)
     swept = spool.sweep()
-    missing = _tell_missing(spool, ledger) if tells else 0
+    without_row, missing = _compare(spool, ledger, tells=tells)
+    _tell_missing(ledger, missing)
     indexed = damaged = 0
     # As they came: of several contents under one UID the first is the instance, and stays it.
-    for path in sorted(_without_row(spool, ledger), key=spool.modified_ns):
+    for path in sorted(without_row, key=spool.modified_ns):
         try:
             file = _read(spool, path)
         except FileNotFoundError:  # released meanwhile
@@ -103,18 +114,60 @@ def reindex(settings: Settings, ledger: Ledger, *, tells: bool = True) -> Reinde
         (receipt,) = index(ledger, [row])
         indexed += 1
         log.warning("spool_file_indexed", path=path, receipt=receipt.value)
-    log.info("reindexed", swept=swept, indexed=indexed, damaged=damaged, missing=missing)
-    return Reindexed(swept, indexed, damaged, missing)
+    found = Reindexed(swept, indexed, damaged, missing.total())
+    log.info("reindexed", **vars(found))
+    return found
 
 
-def _without_row(spool: Spool, ledger: Ledger) -> list[str]:
-    files = spool.files()
-    without: list[str] = []
-    with ledger.read() as db:
-        while some := list(islice(files, AT_ONCE)):
-            known = spooled.with_row(db, some)
-            without += [path for path in some if path not in known]
+def files_without_row(spool: Spool, ledger: Ledger) -> list[str]:
+    """Return the files of the spool that no row stands for."""
+    without, _ = _compare(spool, ledger, tells=False)
     return without
+
+
+def _compare(spool: Spool, ledger: Ledger, *, tells: bool) -> tuple[list[str], Counter[str]]:
+    """Return the files without a row, and by study how many files of its rows are gone.
+
+    The latter only if it ``tells``.
+    """
+    without: list[str] = []
+    missing: Counter[str] = Counter()
+    for folders, files in _parts(spool):
+        if files or tells:
+            for study_uid, path in _rows(ledger, folders):
+                if path in files:
+                    files.remove(path)
+                elif tells and not spool.holds(path):  # or else it came meanwhile
+                    missing[study_uid] += 1
+        with ledger.read() as db:
+            without += files - spooled.conflicts(db, folders) - removals.paths(db)
+    return without, missing
+
+
+def _parts(spool: Spool) -> Iterator[tuple[list[str], set[str]]]:
+    """Yield some folders and the paths of their files, and so on until the last folder."""
+    folders: list[str] = []
+    files: set[str] = set()
+    for folder in FOLDERS:
+        folders.append(folder)
+        # What is not there, or cannot be read, holds nothing: what it held is missing.
+        with suppress(OSError), os.scandir(spool.absolute(folder)) as found:
+            files.update(f"{folder}/{one.name}" for one in found if one.name.endswith(".dcm"))
+        if len(files) >= FILES_AT_ONCE or folder == FOLDERS[-1]:
+            yield folders, files
+            folders, files = [], set()
+
+
+def _rows(ledger: Ledger, folders: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield Study Instance UID and path of every instance that belongs into ``folders``."""
+    key = spooled.FIRST
+    while True:
+        with ledger.read() as db:
+            page = spooled.instances_after(db, key, folders, ROWS_AT_ONCE)
+        if not page:
+            return
+        yield from ((key[0], path) for key, path in page)
+        key = page[-1][0]
 
 
 def _read(spool: Spool, path: str) -> _File:
@@ -152,18 +205,11 @@ def _tell_damaged(ledger: Ledger, path: str, error: Exception) -> None:
         )
 
 
-def _tell_missing(spool: Spool, ledger: Ledger) -> int:
-    """Tell of every study that has lost files; return how many files."""
-    missing: Counter[str] = Counter()
-    after = ""
-    while True:
-        with ledger.read() as db:
-            page = spooled.paths_after(db, after, AT_ONCE)
-        if not page:
-            break
-        missing.update(study_uid for _, path, study_uid in page if not spool.holds(path))
-        after = page[-1][0]
+def _tell_missing(ledger: Ledger, missing: Counter[str]) -> None:
     for study_uid, files in missing.items():
+        with ledger.read() as db:
+            if retention.is_released(db, study_uid):
+                continue  # meanwhile
         log.error("spool_files_missing", study=short(study_uid), files=files, do=MISSING)
         with ledger.write() as db:
             events.record(
@@ -172,4 +218,3 @@ def _tell_missing(spool: Spool, ledger: Ledger) -> int:
                 study_uid=study_uid,
                 detail=f"{files} received instances have no file any more. {MISSING}",
             )
-    return missing.total()

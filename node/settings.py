@@ -13,8 +13,6 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     field_validator,
@@ -22,30 +20,17 @@ from pydantic import (
 )
 from pydicom.datadict import tag_for_keyword
 
+from node.confidentiality import Deidentify
 from node.domain import Role
 from node.errors import ConfigError
 from node.profiles import CHOSEN_BY_THE_NODE, DEFAULT_PROFILE, PROFILES
+from node.section import AETitle, Name, Port, Section
+from node.terms import Retain
+from node.tls import DestinationTls, ListenTls
 from pipelines.explain.explained import Method
 
-AETitle = Annotated[
-    str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]+$"
-    ),
-]
-"""VR AE: 1 to 16 printable ASCII characters without backslash (PS3.5 section 6.2)."""
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
 Modality = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9_]{1,16}$")]
 Patterns = Mapping[str, str | tuple[str, ...]]
-
-
-class Section(BaseModel):
-    """One table of the file: closed and frozen."""
-
-    # What was refused is not quoted: it may be a password.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Listen(Section):
@@ -58,8 +43,17 @@ class Listen(Section):
     """Listener processes that share the port (SO_REUSEPORT); 0: as many as cores, at most 8."""
     accept_from: dict[AETitle, str | tuple[str, ...]] = Field(default_factory=dict)
     """Calling AE title -> address or network (10.0.4.0/24) it may come from; empty: anyone."""
+    users: dict[str, str] = Field(default_factory=dict)
+    """User name -> what ``radnode password`` made of the passcode. With any, every association
+    must name one of them (User Identity Negotiation, PS3.7 section D.3.3.7)."""
+    tls: ListenTls | None = None
+    """The encrypted port; None: there is none."""
     maximum_associations: int = Field(default=100, ge=1)
     """Per listener process."""
+    maximum_connections: int = Field(default=2000, ge=1)
+    """Per listener process, those that have not asked for an association yet included."""
+    maximum_connections_per_address: int = Field(default=200, ge=1)
+    """The same, from one address."""
     maximum_pdu_bytes: int = Field(default=262_144, ge=4096, le=1 << 20)
     network_timeout_s: float = Field(default=60.0, gt=0)
     """An association that says nothing for this long is aborted."""
@@ -80,6 +74,13 @@ class Listen(Section):
     def process_count(self) -> int:
         """How many listener processes there are."""
         return self.processes or min(os.cpu_count() or 1, 8)
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Where it listens: without encryption, unless that is turned off, and with."""
+        if self.tls is None:
+            return (self.port,)
+        return (self.tls.port,) if self.tls.only else (self.port, self.tls.port)
 
     def networks_of(self, calling_ae: str) -> tuple[IPv4Network | IPv6Network, ...]:
         """Return the networks ``calling_ae`` may call from; empty if it may not call at all."""
@@ -148,6 +149,8 @@ class Receiver(Section):
     """Exactly these instead."""
     reject_superseded: bool = False
     """When a later result has come, mark the earlier one as rejected (IHE IOCM)."""
+    deidentify: bool = False
+    """Send nothing that says whose it is: for research."""
 
     @field_validator("profile")
     @classmethod
@@ -182,9 +185,17 @@ class DimseDestination(Receiver):
     """Ask for storage commitment; a delivery is finished only when the PACS confirmed it."""
     calling_ae_title: AETitle | None = None
     """Call with another AE title than ``listen.ae_title``."""
+    tls: DestinationTls | None = None
+    """Call it over TLS."""
     timeout_s: float = Field(default=30.0, gt=0)
     commit_timeout_s: float = Field(default=600.0, gt=0)
     """After this long without an answer, commitment is asked for again."""
+
+    @model_validator(mode="after")
+    def _commitment_speaks_of_originals(self) -> DimseDestination:
+        if self.deidentify and self.commit:
+            raise ValueError("deidentify needs commit = false: other UIDs are sent")
+        return self
 
 
 class FolderDestination(Receiver):
@@ -226,6 +237,31 @@ class Route(Section):
         return value
 
 
+class Syslog(DestinationTls):
+    """The server that audit messages go to (PS3.15 A.6): always over TLS, with certificates."""
+
+    host: str
+    port: Port = 6514
+
+
+class Audit(Section):
+    """The audit trail."""
+
+    source: str = ""
+    """AuditSourceID of the messages; empty: the name of the host."""
+    enterprise_site: str = ""
+    """AuditEnterpriseSiteID of the messages; empty: none."""
+    patient_id: bool = False
+    """Name the patient, by Patient ID, in the trail and in the messages."""
+    head: Path | None = None
+    """Another place for the end of the chain: a file on another disk or a share. None: under
+    ``data``, beside the folder of the trail."""
+    segment_bytes: int = Field(default=16_000_000, ge=1)
+    """A file of the trail that is longer is followed by another."""
+    syslog: Syslog | None = None
+    """Who is told; None: nobody, and the trail is kept here alone."""
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -237,8 +273,11 @@ class Settings(Section):
     """``embedded``, or ``redis://`` / ``rediss://`` / ``unix:///path``."""
     listen: Listen = Listen()
     spool: Spool = Spool()
+    retain: Retain = Retain()
     complete: Complete = Complete()
     work: Work = Work()
+    audit: Audit = Audit()
+    deidentify: Deidentify = Deidentify()
     destinations: dict[Name, Destination] = Field(default_factory=dict)
     routes: tuple[Route, ...] = ()
 
@@ -305,6 +344,16 @@ class Settings(Section):
         return self.data / "work"
 
     @property
+    def audit_folder(self) -> Path:
+        """The audit trail."""
+        return self.data / "audit"
+
+    @property
+    def deidentify_secret(self) -> Path:
+        """What pseudonyms are made with."""
+        return self.data / "deidentify.key"
+
+    @property
     def run_folder(self) -> Path:
         """Sockets and locks of running processes."""
         return self.data / "run"
@@ -320,6 +369,15 @@ class Settings(Section):
         if self.database == "sqlite":
             return f"sqlite:///{self.data.resolve() / 'ledger.sqlite'}"
         return self.database.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    @property
+    def peers(self) -> dict[str, DimseDestination]:
+        """AE title -> where a peer of that name is called."""
+        return {
+            destination.ae_title: destination
+            for destination in self.destinations.values()
+            if isinstance(destination, DimseDestination)
+        }
 
     def name_of(self, destination: DimseDestination) -> str:
         """Return how the file calls a destination; its AE title if it is not in the file."""

@@ -5,6 +5,8 @@ listen   C-STORE, one or more processes on one port
 relay    complete, route, plan, ring
 work     one process per device
 deliver  send, and ask for commitment
+retain   remove what is final and old, and reconcile
+audit    take events over into the audit trail, and tell a syslog server
 """
 
 from __future__ import annotations
@@ -25,13 +27,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from node import embedded
 from node.errors import ConfigError
 from node.log import get_logger
-from node.store import workers
+from node.store import lifetimes, workers
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from node.settings import Listen, Settings
+    from node.settings import Settings
     from node.store.ledger import Ledger
 
 log = get_logger(__name__)
@@ -119,8 +121,9 @@ def roles(settings: Settings) -> list[Role]:
         Role(worker_name(n), [*verb, "work", "--number", str(n)])
         for n in range(1, settings.work.processes + 1)
     ]
-    rest = [Role(name, [*verb, name]) for name in ("relay", "deliver")]
-    return [*broker, *listeners, *rest, *workers]
+    rest = [Role(name, [*verb, name]) for name in ("relay", "deliver", "retain")]
+    audit = Role("audit", [*verb, "audit", "run"])
+    return [*broker, audit, *listeners, *rest, *workers]
 
 
 @contextmanager
@@ -154,17 +157,19 @@ def up(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     Raises:
         ConfigError: Something else listens on the port.
     """
-    _require_port(settings.listen, stop)
+    for port in settings.listen.ports:
+        _require_port(settings.listen.host, port, stop)
     running = roles(settings)
     looked_at = time.monotonic()
     try:
-        while not stop.is_set():
-            for role in running:
-                _keep(role, settings)
-            if time.monotonic() - looked_at >= LOOK_S:
-                looked_at = time.monotonic()
-                _restart_silent_workers(running, ledger)
-            stop.wait(POLL_S)
+        with lifetimes.told(ledger, "radnode"):
+            while not stop.is_set():
+                for role in running:
+                    _keep(role, settings)
+                if time.monotonic() - looked_at >= LOOK_S:
+                    looked_at = time.monotonic()
+                    _restart_silent_workers(running, ledger)
+                stop.wait(POLL_S)
     finally:
         _stop_all(running)
         if settings.broker == "embedded":
@@ -219,7 +224,7 @@ def _restart_silent_workers(running: list[Role], ledger: Ledger) -> None:
             role.process.wait()
 
 
-def _require_port(listen: Listen, stop: threading.Event) -> None:
+def _require_port(host: str, port: int, stop: threading.Event) -> None:
     """Make sure that nobody else takes the scanners' calls.
 
     The listeners share the port among themselves, and the kernel would let a stranger of the same
@@ -229,9 +234,9 @@ def _require_port(listen: Listen, stop: threading.Event) -> None:
     until = time.monotonic() + RELEASE_S
     while True:
         try:
-            with socket.socket(_family(listen.host), socket.SOCK_STREAM) as probe:
+            with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((listen.host, listen.port))
+                probe.bind((host, port))
                 probe.listen()
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -239,8 +244,8 @@ def _require_port(listen: Listen, stop: threading.Event) -> None:
             if time.monotonic() < until and not stop.wait(POLL_S):
                 continue
             raise ConfigError(
-                f"Nothing can listen on {listen.host}:{listen.port}: {error.strerror}.",
-                do="Change listen.host or listen.port in radnode.toml, or stop what uses the port.",
+                f"Nothing can listen on {host}:{port}: {error.strerror}.",
+                do="Change [listen] in radnode.toml, or stop what uses the port.",
             ) from error
         return
 
@@ -249,16 +254,22 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
+LAST = ("audit", "broker")
+"""These end after the others, in this order: what the others still do is told, and heard."""
+LAST_S = 5.0
+"""Each of them has at least this long, however long the others took."""
+
+
 def _stop_all(running: list[Role]) -> None:
-    """Ask every process to end, the broker last; kill what does not within ``STOP_S``."""
+    """Ask every process to end, ``LAST`` after the others; kill what does not within ``STOP_S``."""
     deadline = time.monotonic() + STOP_S
-    for role in sorted(running, key=lambda role: role.name == "broker"):
-        if role.process is None or not role.running:
-            continue
-        if role.name == "broker":
-            _wait([r for r in running if r.name != "broker"], deadline)
-        role.process.terminate()
-    _wait(running, deadline)
+    first = [role for role in running if role.name not in LAST]
+    after = [[role for role in running if role.name == name] for name in LAST]
+    for together in (first, *after):
+        for role in together:
+            if role.process is not None and role.running:
+                role.process.terminate()
+        _wait(together, max(deadline, time.monotonic() + LAST_S))
 
 
 def _wait(running: list[Role], deadline: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import Field
 
@@ -120,7 +120,7 @@ def is_one_of(connection: ssl.SSLSocket, certificates: tuple[str, ...]) -> bool:
 
 
 def _names(connection: ssl.SSLSocket) -> Iterator[str]:
-    certificate = connection.getpeercert() or {}
+    certificate: dict[str, Any] = connection.getpeercert() or {}
     for kind, name in certificate.get("subjectAltName", ()):
         if kind in {"DNS", "IP Address"}:
             yield str(name).lower()

@@ -47,6 +47,7 @@ def overview(ledger: Ledger) -> Group:
             red = state in NEEDS_A_PERSON and number > 0
             line.append(f"{number} {state}   ", style="bold red" if red else "")
         states.add_row(name, line)
+    states.add_row("", Text("What is over is counted for a day.", style="dim"))
     for worker in workers:
         silent_s = time.time() - worker["seen_at"]
         job = worker["job_id"][:12] if worker["job_id"] else "idle"

@@ -8,6 +8,7 @@ slower, never stops it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import shutil
 import threading
 import time
@@ -111,10 +112,14 @@ class Worker:
         """Do jobs until none waits."""
         while not self._stop.is_set() and self.run_next():
             pass
+        self._sweep()
         self._touch(None)
 
     def _sweep(self) -> None:
-        """Remove what workers that were killed have left in the work folder."""
+        """Remove what workers that were killed have left in the work folder.
+
+        At the start the lease of such a worker still runs, as a rule: so also when none waits.
+        """
         for left in self._settings.work_folder.glob("*-*"):
             with self._ledger.read() as db:
                 if not workers.holds_lease(db, left.name.rpartition("-")[2]):
@@ -132,6 +137,8 @@ class Worker:
         except ModelFailed as error:
             log.error("warm_up_failed", what=error.what, do="Run 'radnode check'.")
         else:
+            gc.collect()
+            gc.freeze()  # as the inference process does
             log.info("worker_ready", pipelines=wanted)
 
     def run_next(self) -> bool:

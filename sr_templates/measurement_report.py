@@ -20,12 +20,19 @@ from highdicom import sr
 from pydicom.uid import Comprehensive3DSRStorage
 
 from pipelines.contract import Code, Finding, Presence, Region, Result
-from sr_templates import codes, context, items
+from sr_templates import codes, context, encoded, items
 from sr_templates.code_table import meanings
 from sr_templates.report import Report, Subject
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+_CONTAINED_IMAGE = (
+    encoded.element("RelationshipType", "CS", "CONTAINS")
+    + encoded.element("ValueType", "CS", "IMAGE")
+    + encoded.sequence("ConceptNameCodeSequence", encoded.concept(codes.SOURCE))
+)
+"""What every image of the library says besides which one it is (TID 1602)."""
 
 
 def measurement_report(subject: Subject, result: Result) -> Report:
@@ -62,9 +69,9 @@ def document(subject: Subject, result: Result, groups: list[Any]) -> Any:
 
 def image_library(instances: tuple[Dataset, ...]) -> Any:
     """Return TID 1600: which images were analysed, in a group for each series."""
-    series: dict[str, list[Dataset]] = {}
+    series: dict[bytes, list[Dataset]] = {}
     for instance in instances:
-        series.setdefault(str(instance.SeriesInstanceUID), []).append(instance)
+        series.setdefault(encoded.uid_in(instance, "SeriesInstanceUID"), []).append(instance)
     groups = [_image_library_group(images) for images in series.values()]
     return items.container(codes.IMAGE_LIBRARY, groups, template="1600")
 
@@ -87,16 +94,16 @@ def _image_library_group(instances: list[Dataset]) -> Any:
         )
         if keyword in first
     ]
-    images = [
-        sr.ImageContentItem(
-            items.concept(codes.SOURCE),
-            referenced_sop_class_uid=instance.SOPClassUID,
-            referenced_sop_instance_uid=instance.SOPInstanceUID,
-            relationship_type=items.CONTAINS,
+    group = items.container(codes.IMAGE_LIBRARY_GROUP, common)
+    images = b"".join(
+        encoded.item(
+            encoded.sequence("ReferencedSOPSequence", encoded.item(encoded.reference(instance))),
+            _CONTAINED_IMAGE,
         )
         for instance in instances
-    ]
-    return items.container(codes.IMAGE_LIBRARY_GROUP, [*common, *images])
+    )
+    encoded.set_items(group, "ContentSequence", encoded.items_of(group.ContentSequence) + images)
+    return group
 
 
 def _spoken_findings(subject: Subject, result: Result) -> tuple[Finding, ...]:

@@ -9,18 +9,21 @@ from typing import NoReturn
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from node import __version__
+from node import __version__, confine
 from node.errors import NodeError
 from pipelines.models import ModelChanged
 
 MODULES = {
-    "tools": ("init", "check", "echo", "verify", "send", "pipelines"),
+    "tools": ("init", "check", "echo", "verify", "send", "pipelines", "password"),
     "trial": ("run",),
     "roles": ("up", "listen", "relay", "work", "deliver"),
     "models": ("models",),
     "train": ("train",),
     "evaluate": ("evaluate",),
     "compare": ("compare",),
+    "audit": ("audit",),
+    "export": ("export",),
+    "retain": ("retain", "reconcile", "release", "discard"),
     "ledger": (
         *("studies", "jobs", "deliveries", "show", "why"),
         *("retry", "cancel", "reanalyse", "watch", "logs"),
@@ -56,6 +59,7 @@ def main() -> None:
 
 def run() -> None:
     """Entry point: expected errors become two lines and exit status 1, not a traceback."""
+    confine.dump_no_core()
     try:
         main()
     except NodeError as error:

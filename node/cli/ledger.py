@@ -21,11 +21,12 @@ from node.cli.options import (
     text,
     when,
 )
+from node.cli.person import person
 from node.domain import DeliveryState, JobState, Mode
 from node.errors import UsageError
 from node.log import short
 from node.store import deliveries as delivery_store
-from node.store import events, listing, modes, routing
+from node.store import events, listing, modes, retention, routing
 from node.store import jobs as job_store
 from node.store import studies as study_store
 from sr_templates.text import as_text
@@ -109,7 +110,8 @@ def deliveries(settings: Settings, *, as_json: bool, limit: int, state: str | No
 @click.argument("job")
 def show(settings: Settings, *, as_json: bool, job: str) -> None:
     """Show everything about JOB: what happened, its deliveries, its report."""
-    with ledger_of(settings).read() as db:
+    ledger = ledger_of(settings)
+    with ledger.read() as db:
         job_id = listing.job_id_of(db, job)
         row = listing.job_row(db, job_id)
         sent = listing.deliveries_of_job(db, job_id)
@@ -129,10 +131,14 @@ def show(settings: Settings, *, as_json: bool, job: str) -> None:
     click.echo()
     columns = {"role": text, "destination": text, "state": text, "sent_at": when, "what": text}
     print_rows(sent, columns, as_json=False)
-    for artifact in made:
-        if artifact.role == "sr":
-            click.echo()
-            click.echo(as_text(dcmread(settings.artifact_folder / artifact.path)))
+    reports = [artifact for artifact in made if artifact.role == "sr"]
+    if reports:
+        with ledger.write() as db:
+            study_uid = row["study_uid"]
+            events.record(db, "result_shown", study_uid=study_uid, job_id=job_id, subject=person())
+    for artifact in reports:
+        click.echo()
+        click.echo(as_text(dcmread(settings.artifact_folder / artifact.path)))
 
 
 @click.command()
@@ -226,9 +232,15 @@ def retry(settings: Settings, job: str) -> None:
     ledger = ledger_of(settings)
     with ledger.write() as db:
         job_id = listing.job_id_of(db, job)
-        again = job_store.retry(db, job_id)
+        released = retention.is_released(db, listing.job_row(db, job_id)["study_uid"])
+        again = not released and job_store.retry(db, job_id)
         made = [a.sop_instance_uid for a in delivery_store.artifacts_of(db, job_id)]
         resent = 0 if again else delivery_store.retry(db, made, None)
+    if released and not resent:
+        raise UsageError(
+            f"The images of job {job_id[:12]} are released.",
+            do="Have the whole study sent again; then 'radnode retry'.",
+        )
     if not again and not resent:
         raise UsageError(
             f"Job {job_id[:12]} is neither quarantined nor canceled, or a later one replaced it, "

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
-from node import log, supervise, wake
+from node import confine, log, supervise, wake
 from node.cli.options import config_option, ready_ledger
+from node.store import lifetimes
 
 if TYPE_CHECKING:
     from node.settings import Settings
+    from node.store.ledger import Ledger
+
+PART_OF_UP = supervise.SUPERVISED in os.environ
+"""Whether 'up' has started this process, and tells the audit trail of both."""
 
 number_option = click.option("--number", default=1, help="Which of several on this host.")
 
 
-def _begin(role: str, settings: Settings) -> None:
-    """Make this process one of the node's: it logs, and never dumps core.
-
-    A core dump would be patient data on disk; what this process starts inherits the limit.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+def begin(role: str, settings: Settings) -> None:
+    """Make this process one of the node's: it logs, and keeps what it writes to itself."""
+    confine.confine(settings.data)
     log.configure(role, settings.log_folder)
 
 
-def _stop_event() -> threading.Event:
+def stop_event() -> threading.Event:
     """Return an event that SIGTERM, SIGINT, or the end of our supervisor sets."""
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -54,6 +55,11 @@ def _end_with_supervisor() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def told(ledger: Ledger, role: str) -> AbstractContextManager[None]:
+    """Tell the audit trail that a role which runs by itself starts and stops."""
+    return nullcontext() if PART_OF_UP else lifetimes.told(ledger, role)
+
+
 def _check_routes(settings: Settings) -> None:
     """Refuse to start with a route that can run nothing: studies would wait for ever."""
     from node import route
@@ -66,11 +72,11 @@ def _check_routes(settings: Settings) -> None:
 @click.command()
 @config_option
 def up(settings: Settings) -> None:
-    """Start the whole node on this host: broker, listener, relay, workers, deliverer."""
+    """Start the whole node on this host: broker, listener, relay, workers, deliverer, audit."""
     _check_routes(settings)
-    _begin("up", settings)
+    begin("up", settings)
     with supervise.alone(settings):
-        supervise.up(settings, ready_ledger(settings), _stop_event())
+        supervise.up(settings, ready_ledger(settings), stop_event())
 
 
 @click.command()
@@ -81,11 +87,13 @@ def listen(settings: Settings, number: int) -> None:
     from node.dimse import listener
     from node.reindex import reindex
 
-    _begin(f"listen-{number}", settings)
+    begin(f"listen-{number}", settings)
     ledger = ready_ledger(settings)
-    stop = _stop_event()
+    stop = stop_event()
     reindex(settings, ledger, tells=number == 1)
-    listener.serve(settings, ledger, stop=stop, name=f"listener-{os.uname().nodename}-{number}")
+    name = f"listener-{os.uname().nodename}-{number}"
+    with told(ledger, f"radnode listen {number}"):
+        listener.serve(settings, ledger, stop=stop, name=name)
 
 
 @click.command()
@@ -94,9 +102,11 @@ def relay(settings: Settings) -> None:
     """Complete, route and plan studies, and ring for their jobs."""
     from node import relay as stage
 
-    _begin("relay", settings)
+    begin("relay", settings)
     _check_routes(settings)
-    stage.run(settings, ready_ledger(settings), _stop_event())
+    ledger = ready_ledger(settings)
+    with told(ledger, "radnode relay"):
+        stage.run(settings, ledger, stop_event())
 
 
 @click.command()
@@ -106,11 +116,12 @@ def work(settings: Settings, number: int) -> None:
     """Run one worker."""
     from node.worker import Worker
 
-    _begin(supervise.worker_name(number), settings)
+    begin(supervise.worker_name(number), settings)
     _check_routes(settings)
     ledger = ready_ledger(settings)
     _end_with_supervisor()
-    Worker(settings, ledger, supervise.worker_name(number)).run()
+    with told(ledger, f"radnode work {number}"):
+        Worker(settings, ledger, supervise.worker_name(number)).run()
 
 
 @click.command()
@@ -120,10 +131,10 @@ def deliver(settings: Settings) -> None:
     from node import commit
     from node import deliver as stage
 
-    _begin("deliver", settings)
+    begin("deliver", settings)
     ledger = ready_ledger(settings)
-    stop = _stop_event()
-    with ThreadPoolExecutor(1) as pool:
+    stop = stop_event()
+    with told(ledger, "radnode deliver"), ThreadPoolExecutor(1) as pool:
         alarm = wake.alarm(settings, wake.Stage.DELIVER, stop)
         committing = pool.submit(commit.run, settings, ledger, alarm, stop)
         committing.add_done_callback(lambda _: stop.set())  # neither goes on without the other

@@ -90,7 +90,7 @@ def associate(  # noqa: PLR0913 - who is called, what is proposed, and how long 
     calling.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     patience_s = destination.timeout_s if timeout_s is None else timeout_s
     encryption = encryption_of(settings, destination)
-    server_name = destination.host if destination.tls is None else destination.tls.server_name
+    tls = None if encryption is None else (encryption, encryption.server_name)
     calling.connection_timeout = patience_s
     calling.acse_timeout = patience_s
     calling.dimse_timeout = patience_s
@@ -110,7 +110,7 @@ def associate(  # noqa: PLR0913 - who is called, what is proposed, and how long 
                     *handlers,
                 ],
                 ext_neg=list(roles),
-                tls_args=encryption and (encryption, server_name or destination.host),
+                tls_args=tls,
             )
         except OSError as error:  # the name of the host does not resolve
             raise _unreachable(settings, destination) from error

@@ -41,9 +41,11 @@ class Encryption(ssl.SSLContext):
     """How one destination is spoken to, once.
 
     Attributes:
+        server_name: Whom its certificate must be for.
         why_not: What was wrong with it or with this node; empty: nothing, as far as TLS goes.
     """
 
+    server_name = ""
     why_not = ""
     sslsocket_class = _TellingSocket
 
@@ -57,9 +59,11 @@ def encryption_of(settings: Settings, destination: DimseDestination) -> Encrypti
     if destination.tls is None:
         return None
     try:
-        return client_context(destination.tls, settings.name_of(destination), Encryption)
+        made = client_context(destination.tls, settings.name_of(destination), Encryption)
     except ConfigError as error:
         raise PeerUnreachable(error.what, do=error.do) from error
+    made.server_name = destination.tls.server_name or destination.host
+    return made
 
 
 class ReadingAhead(AssociationSocket):

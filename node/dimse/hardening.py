@@ -32,6 +32,7 @@ import pynetdicom
 from pynetdicom import evt
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from node.dimse import alerts
 from node.dimse.acceptor import PDU_S, AcceptedAssociation, shut
 from node.dimse.admission import is_within
 from node.dimse.pdata import ABORT_INVALID_PARAMETER, PDU_HEADER_BYTES
@@ -266,7 +267,10 @@ class Server(ThreadedAssociationServer):
         """Log that a connection failed before its association began."""
         error = sys.exception()
         if isinstance(error, ssl.SSLError):
-            log.warning("tls_failed", address=client_address[0], reason=error.reason)
+            address = client_address[0]
+            log.warning("tls_failed", address=address, reason=error.reason)
+            said = f"{address}: TLS handshake failed"
+            alerts.tell(self.receiver.ledger, "association_rejected", address, said)
             return
         log.error("connection_failed", address=client_address[0], error=type(error).__name__)
 

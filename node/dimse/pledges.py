@@ -1,8 +1,9 @@
 """Storage commitment as SCP (PS3.4 annex J): peers ask this node to answer for objects.
 
-Only what is durable and indexed is answered for. The question is in the ledger before it is
-taken, so that no end of a process forgets it. Who is under [destinations] is called back; to
-anyone else it is reported on the association that asked, while that lasts.
+Only what is durable and indexed is answered for, and it stays until a person releases it: whoever
+asked may have deleted its own. The question is in the ledger before it is taken, so that no end of
+a process forgets it. Who is under [destinations] is called back; to anyone else it is reported on
+the association that asked, while that lasts.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pynetdicom import evt
-    from pynetdicom.presentation import PresentationContext
+    from pynetdicom.presentation import PresentationContextTuple
 
     from node.dimse.acceptor import AcceptedAssociation
     from node.settings import DimseDestination, Settings
@@ -124,7 +125,7 @@ class Pledges:
         return SUCCESS, None
 
     def _report_here(
-        self, association: AcceptedAssociation, context: PresentationContext, pledge: Pledge
+        self, association: AcceptedAssociation, context: PresentationContextTuple, pledge: Pledge
     ) -> None:
         """Report on the association that asked, once it has its response."""
         verdict = judge(self._ledger, self._spool, pledge)
@@ -136,13 +137,14 @@ class Pledges:
                 _tell_untold(self._ledger, pledge)
 
         report = report_of(pledge, verdict, str(context.transfer_syntax))
-        association.ask(report, context.context_id or 1, answered)
+        association.ask(report, context.context_id, answered)
 
 
 def judge(ledger: Ledger, spool: Spool, pledge: Pledge) -> Verdict:
-    """Return which of the objects asked for this node has, and has safely."""
-    with ledger.read() as db:
+    """Return which of the objects asked for this node has; those are kept from then on."""
+    with ledger.write() as db:
         kept = pledges.kept(db, pledge)
+        pledges.keep(db, list(kept))
     committed, failed = [], []
     for sop_class_uid, uid in pledge.references:
         found = kept.get(uid)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from highdicom import sr
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import (
     ChestCADSRStorage,
     Comprehensive3DSRStorage,
@@ -15,8 +17,11 @@ from pydicom.uid import (
 
 from node.domain import Role
 from node.encode import identity
+from sr_templates.encoded import element, item, items_of, reference, sequence, set_items, uid_in
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from node.encode.work import Work
     from sr_templates.report import Report
 
@@ -28,6 +33,8 @@ _DOCUMENTS = {
     # General Equipment, all of which every result object states (PS3.3 tables A.35.3-1, A.35.6-1).
     str(ChestCADSRStorage): sr.ComprehensiveSR,
 }
+
+_CONTENT = Tag("ContentSequence")
 
 
 def encode_document(
@@ -53,7 +60,7 @@ def encode_document(
     bare.ContentSequence = []
     predecessor = work.predecessor_of(role)
     document: Dataset = _DOCUMENTS[report.sop_class_uid](
-        evidence=identity.evidence_of((*instances, *beside)),
+        evidence=[identity.blank_identity(instances[0])],
         content=bare,
         series_instance_uid=work.uid(f"{role}-series"),
         series_number=1,
@@ -67,8 +74,58 @@ def encode_document(
         specific_character_set="ISO_IR 192",
     )
     document.SOPClassUID = report.sop_class_uid
-    document.ContentSequence = report.root.ContentSequence
+    identity.count_as_read(document)
+    set_items(document, "ContentSequence", content_of(report))
+    _set_evidence(document, (*instances, *beside))
     if not report.complete:
         document.CompletionFlagDescription = "The study was not analysed."
     identity.stamp(document, instances[0], work, role)
     return document
+
+
+def _set_evidence(document: Dataset, instances: Iterable[Dataset]) -> None:
+    """Name all that a document rests on, by study and series (PS3.3 table C.17-2, C.17-3)."""
+    own = uid_in(document, "StudyInstanceUID")
+    studies: dict[bytes, dict[bytes, dict[bytes, bytes]]] = {own: {}}
+    named = set()
+    for one in instances:
+        uid = uid_in(one, "SOPInstanceUID")
+        if uid in named:
+            continue
+        named.add(uid)
+        series = studies.setdefault(uid_in(one, "StudyInstanceUID"), {})
+        series.setdefault(uid_in(one, "SeriesInstanceUID"), {})[uid] = item(reference(one))
+    encoded = {study: _study(study, series) for study, series in studies.items()}
+    set_items(document, "CurrentRequestedProcedureEvidenceSequence", encoded.pop(own))
+    if encoded:
+        set_items(document, "PertinentOtherEvidenceSequence", b"".join(encoded.values()))
+
+
+def _study(study_uid: bytes, series: Mapping[bytes, Mapping[bytes, bytes]]) -> bytes:
+    return item(
+        sequence(
+            "ReferencedSeriesSequence",
+            b"".join(
+                item(
+                    sequence("ReferencedSOPSequence", b"".join(references.values())),
+                    element("SeriesInstanceUID", "UI", series_uid),
+                )
+                for series_uid, references in series.items()
+            ),
+        ),
+        element("StudyInstanceUID", "UI", study_uid),
+    )
+
+
+def content_of(report: Report) -> bytes:
+    """Return the content tree as the items of its sequence.
+
+    The report holds it as these bytes from here on: several documents of one tree, which is most
+    of the work, encode it once.
+    """
+    content: Any = report.root.get_item(_CONTENT)
+    if isinstance(content, RawDataElement) and content.value is not None:
+        return content.value
+    encoded = items_of(content.value)
+    set_items(report.root, "ContentSequence", encoded)
+    return encoded

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from pydicom import DataElement, Dataset, Sequence
+from pydicom.charset import convert_encodings
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.tag import Tag
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import PersonName
 
 from node.domain import Role
@@ -20,8 +22,6 @@ from sr_templates.items import concept
 from sr_templates.report import NOT_FOR_DIAGNOSIS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from node.encode.work import Work
 
 MANUFACTURER = "radnode"
@@ -97,10 +97,6 @@ _SEEN_GROUPS = (0x0018, 0x0020, 0x0028, 0x5200)
 
 _SEEN = frozenset(map(tag_for_keyword, ("SOPClassUID", "SOPInstanceUID", "Modality")))
 
-_REFERRED = tuple(
-    map(Tag, ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"))
-)
-
 
 def blank_identity(instance: Dataset) -> Dataset:
     """Return what highdicom may see of a header: what it is and where, with an empty identity.
@@ -125,19 +121,16 @@ def blank_identity(instance: Dataset) -> Dataset:
     return blank
 
 
-def evidence_of(instances: Iterable[Dataset]) -> list[Dataset]:
-    """Return what highdicom may see of headers as evidence: of all but the first, which they are.
+def count_as_read(result: Dataset) -> None:
+    """Have a data set count as one read in UTF-8, in Explicit VR Little Endian.
 
-    Patient and study it takes from the first.
+    pydicom then writes what was given to it as bytes as it is, and decodes it when asked for it
+    or for another encoding.
     """
-    first, *others = instances
-    return [blank_identity(first), *map(_reference_of, others)]
-
-
-def _reference_of(instance: Dataset) -> Dataset:
-    reference = Dataset()
-    reference.update({tag: instance.get_item(tag) for tag in _REFERRED if tag in instance})
-    return reference
+    result.SpecificCharacterSet = "ISO_IR 192"
+    result.file_meta = FileMetaDataset()
+    result.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    result.set_original_encoding(False, True, convert_encodings("ISO_IR 192"))
 
 
 def set_identity(result: Dataset, source: Dataset) -> None:

@@ -10,7 +10,7 @@ from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 from node.domain import Role
 from node.encode.contradictions import TEMPLATES, contradictions
 from node.encode.derived.series import derived_series, grey_on_images
-from node.encode.document import encode_document
+from node.encode.document import content_of, encode_document
 from node.encode.key_objects import encode_key_objects, encode_rejection_note
 from node.encode.parametric_map import encode_parametric_map, map_role
 from node.encode.presentation import encode_presentation
@@ -21,9 +21,9 @@ from pipelines.codes import VOLUME
 from pipelines.contract import Presence, Waveform
 from sr_templates.chest_cad_report import chest_cad_report
 from sr_templates.could_not_look import could_not_look
+from sr_templates.encoded import element
 from sr_templates.report import Report, SegmentReference, Subject
 from sr_templates.text_report import text_report
-from sr_templates.tree import walk
 from sr_templates.viewer_report import viewer_report
 
 if TYPE_CHECKING:
@@ -37,8 +37,17 @@ if TYPE_CHECKING:
     from pipelines.contract import Finding, Measurement, Region, Result, Segment
 
 
+_IN_3D = element("ValueType", "CS", "SCOORD3D")
+"""A content item that only Comprehensive 3D SR may have (PS3.3 table A.35.3-2)."""
+
+
 def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
-    """Return the objects of a result that ``work.roles`` asks for, none before what it refers to.
+    """Return the objects of a result, as ``each_encoded`` yields them."""
+    return tuple(each_encoded(source, result, work))
+
+
+def each_encoded(source: Source, result: Result, work: Work) -> Iterator[Encoded]:
+    """Yield the objects of a result that ``work.roles`` asks for, none before what it refers to.
 
     The same source, result and work give the same bytes. The complete report is always among
     them, and the segmentation it refers to. An empty segment is not stored; the report says so.
@@ -50,7 +59,7 @@ def encode(source: Source, result: Result, work: Work) -> tuple[Encoded, ...]:
     if problems:
         raise GateClosed(problems)
     result = on_images(source, result)
-    return tuple(_objects(source, result, work))
+    yield from _objects(source, result, work)
 
 
 def encode_could_not_look(
@@ -240,10 +249,9 @@ def _complete_reports(
     yield Role.SR, report
     if Role.LABELMAP in subjects:
         yield Role.LABELMAP_SR, template(subjects[Role.LABELMAP], result)
-    if Role.COMPREHENSIVE_SR in work.roles and report.sop_class_uid == Comprehensive3DSRStorage:
-        root = template(subject, result).root
-        if not any(item.get("ValueType") == "SCOORD3D" for item in walk(root)):
-            yield Role.COMPREHENSIVE_SR, Report(ComprehensiveSRStorage, root)
+    in_3d = report.sop_class_uid == Comprehensive3DSRStorage
+    if Role.COMPREHENSIVE_SR in work.roles and in_3d and _IN_3D not in content_of(report):
+        yield Role.COMPREHENSIVE_SR, replace(report, sop_class_uid=ComprehensiveSRStorage)
 
 
 def _cad_report(subject: Subject, result: Result) -> Report | None:

@@ -13,6 +13,7 @@ left out.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -78,23 +79,23 @@ def encode_segmentation(
     """
     if isinstance(source.study, Waveform):
         raise TypeError("Segments outline images; got a waveform.")
-    masks = [segment.mask for segment in segments]
-    counts = bits.voxels(masks)
-    overlap = bits.overlap(masks, counts)
+    masks, labelmap = [segment.mask for segment in segments], role is Role.LABELMAP
     result = _header(source, work, role)
-    result.SegmentSequence = [
-        describe(number, segment, findings, work) for number, segment in enumerate(segments, 1)
-    ]
-    result.SegmentsOverlap = "YES" if overlap else "NO"
-    if role is not Role.LABELMAP:
-        frames = _binary_frames(source, counts)
-        _set_occupancy(result, masks, counts, frames)
-    elif overlap:
+    with ThreadPoolExecutor(1) as beside:  # voxels need no interpreter, which all else keeps busy
+        counting = beside.submit(bits.voxels, masks)
+        result.SegmentSequence = [
+            describe(number, segment, findings, work) for number, segment in enumerate(segments, 1)
+        ]
+        counts = counting.result()
+        frames = _labelmap_frames(source) if labelmap else _binary_frames(source, counts)
+        overlapping = beside.submit(bits.overlap, masks, counts)
+        pixels = beside.submit(_labels if labelmap else _occupancy, masks, counts, frames)
+        set_frames(result, source, frames, work.uid(f"{role}-dimensions"))
+    if overlapping.result() and labelmap:
         raise GateClosed(("The segments overlap: one label map cannot hold them.",))
-    else:
-        frames = _labelmap_frames(source)
-        _set_labels(result, masks, counts, frames)
-    set_frames(result, source, frames, work.uid(f"{role}-dimensions"))
+    result.SegmentsOverlap = "YES" if overlapping.result() else "NO"
+    _set_kind(result, masks[0].shape[-1], labelmap=labelmap)
+    _set_pixels(result, masks[0].shape[-2:], *pixels.result())
     if _is_stack(source, frames):
         result.DimensionOrganizationType = "3D"
     identity.stamp(result, source.instances[0], work, role)
@@ -143,9 +144,23 @@ def _labelmap_frames(source: Source) -> list[Frame]:
     return [Frame(k, place, None) for place, k in enumerate(planes.order(source), start=1)]
 
 
-def _set_occupancy(
-    result: Dataset, masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
-) -> None:
+def _set_kind(result: Dataset, columns: int, *, labelmap: bool) -> None:
+    """Say what a voxel holds."""
+    if labelmap:
+        result.SegmentationType = "LABELMAP"
+        result.add_new("PixelPaddingValue", "US", 0)
+    elif columns % BINARY_COLUMNS == 0:
+        result.SegmentationType = "BINARY"
+    else:
+        result.SegmentationType = "FRACTIONAL"
+        result.SegmentationFractionalType = "OCCUPANCY"
+        result.MaximumFractionalValue = OCCUPIED
+
+
+def _occupancy(
+    masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
+) -> tuple[bytes, int]:
+    """Return pixel data, and how many bits a voxel has."""
     _, rows, columns = masks[0].shape
     shown = [
         masks[number - 1][k] if counts[number - 1, k] else None
@@ -153,30 +168,21 @@ def _set_occupancy(
         if number is not None
     ]
     if columns % BINARY_COLUMNS == 0:
-        result.SegmentationType = "BINARY"
-        pixels = bits.packed(shown, rows * columns)
-        _set_pixels(result, pixels, (rows, columns), bits_allocated=1)
-    else:
-        result.SegmentationType = "FRACTIONAL"
-        result.SegmentationFractionalType = "OCCUPANCY"
-        result.MaximumFractionalValue = OCCUPIED
-        pixels = bits.occupied(shown, rows * columns, OCCUPIED)
-        _set_pixels(result, pixels, (rows, columns), bits_allocated=8)
+        return bits.packed(shown, rows * columns), 1
+    return bits.occupied(shown, rows * columns, OCCUPIED), 8
 
 
-def _set_labels(
-    result: Dataset, masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
-) -> None:
-    _, rows, columns = masks[0].shape
-    result.SegmentationType = "LABELMAP"
+def _labels(
+    masks: Sequence[bits.Mask], counts: bits.Counts, frames: Sequence[Frame]
+) -> tuple[bytes, int]:
+    """Return pixel data, and how many bits a voxel has."""
     dtype = np.uint8 if len(masks) <= _LARGEST_8_BIT else np.uint16
     pixels = bits.labelled(masks, counts, [frame.image for frame in frames], dtype)
-    _set_pixels(result, pixels, (rows, columns), bits_allocated=8 * np.dtype(dtype).itemsize)
-    result.add_new("PixelPaddingValue", "US", 0)
+    return pixels, 8 * np.dtype(dtype).itemsize
 
 
 def _set_pixels(
-    result: Dataset, pixels: bytes, shape: tuple[int, int], bits_allocated: int
+    result: Dataset, shape: tuple[int, ...], pixels: bytes, bits_allocated: int
 ) -> None:
     result.Rows, result.Columns = shape
     result.SamplesPerPixel = 1

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 from pydicom.uid import ChestCADSRStorage
 
-from node.gate.statements import Concept, Statement, answers_of, statements_of, volumes_ml
 from sr_templates import codes
 from sr_templates.code_table import meanings
 from sr_templates.tree import code_of, is_named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from node.gate.documents import Document
     from node.gate.segmentation import Outlines
+    from node.gate.statements import Concept, Statement
     from pipelines.contract import Code
 
-_Told = tuple[dict[Concept, set[str]], bool]
-"""All that a report says of presence, and whether it says that nothing was found."""
+    _Told = tuple[Mapping[Concept, set[str]], bool]
+    """All that a report says of presence, and whether it says that nothing was found."""
 
 _VALUE_TOLERANCE = 1e-6
 """Relative: a decimal string of 16 characters holds at least ten digits of the spacing."""
@@ -33,7 +33,7 @@ def agreement_problems(
 ) -> Iterator[str]:
     """Yield what the objects of a result say against each other, as sentences."""
     stored = {str(one.dataset.SOPInstanceUID): one for one in segmentations}
-    said = [(document, statements_of(document.items)) for document in documents]
+    said = [(document, document.content.statements) for document in documents]
     for document, statements in said:
         for statement in statements:
             yield from _segment_problems(document, statement, stored)
@@ -93,7 +93,7 @@ def _volume_problems(
         for volume_ml in one.volumes_ml
     }
     counted = sorted(volume_ml for one in stored.values() for volume_ml in one.volumes_ml.values())
-    for said_ml in volumes_ml(document.items):
+    for said_ml in document.content.volumes_ml:
         place = bisect(counted, said_ml)
         nearest = counted[max(place - 1, 0) : place + 1]
         if said_ml and said_ml not in compared and not _is_one_of(said_ml, nearest):
@@ -189,7 +189,7 @@ def _between_statements(first: Statement, second: Statement) -> Iterator[str]:
 
 
 def _told_by(document: Document) -> _Told:
-    return answers_of(document.items), _says(document, codes.SUCCEEDED_WITHOUT_FINDINGS)
+    return document.content.answers, _says(document, codes.SUCCEEDED_WITHOUT_FINDINGS)
 
 
 def _between_documents(first: _Told, second: _Told) -> Iterator[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.tag import Tag
-
-from node.gate.contents import once_read
+from node.part10 import once_read, tag_of, uid_of
 from node.profiles import IMAGE_CLASSES
 from sr_templates import codes
 from sr_templates.code_table import problem_with
 from sr_templates.tree import code_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pydicom import Dataset
 
@@ -29,19 +28,63 @@ _IDENTITY = {
     "AccessionNumber": "accession number",
 }
 
+_CLASS, _INSTANCE, _SERIES, _FRAMES = map(
+    tag_of, ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "NumberOfFrames")
+)
+
 _MAKER = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceUID")
 
 
-def uid_problems(objects: Sequence[Dataset], sources: Sequence[Dataset]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Known:
+    """What an object may refer to.
+
+    Attributes:
+        classes: SOP Instance UID -> SOP class.
+        frames: SOP Instance UID -> how many it has, of those that have more than one.
+        series: UIDs of the series that the instances are in.
+    """
+
+    classes: Mapping[str, str]
+    frames: Mapping[str, int]
+    series: frozenset[str]
+
+    def __or__(self, other: Known) -> Known:
+        """Return what is in one of them."""
+        return Known(
+            {**self.classes, **other.classes},
+            {**self.frames, **other.frames},
+            self.series | other.series,
+        )
+
+
+def known_of(instances: Iterable[Dataset]) -> Known:
+    """Return instances as what may be referred to."""
+    classes, frames, series = {}, {}, set()
+    for one in instances:
+        uid = uid_of(one.get_item(_INSTANCE))
+        classes[uid] = uid_of(one.get_item(_CLASS))
+        series.add(uid_of(one.get_item(_SERIES)))
+        if _FRAMES in one:
+            frames[uid] = int(one[_FRAMES].value or 1)
+    return Known(classes, frames, frozenset(series))
+
+
+def identity_of(sources: Sequence[Dataset]) -> Mapping[str, set[str]]:
+    """Return keyword -> all that the sources say of whose they are."""
+    return {keyword: _texts(sources, keyword) for keyword in _IDENTITY}
+
+
+def uid_problems(objects: Sequence[Dataset], sources: Known) -> Iterator[str]:
     """Yield sentences on UIDs that are not new, or not each object's own."""
     instances = [str(one.SOPInstanceUID) for one in objects]
-    for keyword, what, own in (
-        ("SOPInstanceUID", "instance", instances),
-        ("SeriesInstanceUID", "series", [*_series(objects)]),
+    for what, own, theirs in (
+        ("instance", instances, sources.classes.keys()),
+        ("series", [*_series(objects)], sources.series),
     ):
         if len(set(own)) < len(own):
             yield f"Two objects of the result have the same {what} UID."
-        if set(own) & {str(source[keyword].value) for source in sources}:
+        if theirs & set(own):
             yield f"An object of the result has the {what} UID of its source."
 
 
@@ -54,10 +97,15 @@ def _series(objects: Sequence[Dataset]) -> Iterator[str]:
             yield str(one.SeriesInstanceUID)
 
 
-def identity_problems(result: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
-    """Yield how a result object differs from its source in whose it is, as predicates of it."""
+def identity_problems(result: Dataset, sources: Mapping[str, set[str]]) -> Iterator[str]:
+    """Yield how a result object differs from its source in whose it is, as predicates of it.
+
+    Args:
+        result: The object.
+        sources: As ``identity_of`` returns it.
+    """
     for keyword, what in _IDENTITY.items():
-        theirs = _texts(sources, keyword)
+        theirs = sources[keyword]
         if len(theirs) > 1:
             yield f"was made from instances that differ in {what}"
         elif _text(result, keyword) not in theirs:
@@ -66,7 +114,7 @@ def identity_problems(result: Dataset, sources: Sequence[Dataset]) -> Iterator[s
 
 def _texts(sources: Sequence[Dataset], keyword: str) -> set[str]:
     """Return what headers say here; of hundreds that say it in the same bytes one is parsed."""
-    tag, texts, known = Tag(keyword), set(), set()
+    tag, texts, known = tag_of(keyword), set(), set()
     for source in sources:
         raw = once_read(source.get_item(tag)) if tag in source else None
         if raw is not None:
@@ -86,8 +134,8 @@ def _text(dataset: Dataset, keyword: str) -> str:
 def reference_problems(
     result: Dataset,
     contents: Contents,
-    known: Sequence[Dataset],
-    superseded: Sequence[Dataset],
+    known: Known,
+    superseded: Known,
     what: str,
 ) -> Iterator[str]:
     """Yield what an object refers to and should not, as predicates of it.
@@ -100,24 +148,21 @@ def reference_problems(
         what: ``known`` in words.
     """
     yield from _instance_problems(contents.references, known, what)
-    if contents.series - {str(one.SeriesInstanceUID) for one in (*known, result)}:
+    if contents.series - known.series - {str(result.SeriesInstanceUID)}:
         yield f"refers to a series that is {what}"
     if any(_instance_problems(contents.predecessors, superseded, "")):
         yield "names a predecessor that it does not supersede"
 
 
-def _instance_problems(
-    references: Iterable[Reference], known: Sequence[Dataset], what: str
-) -> Iterator[str]:
-    classes = {str(one.SOPInstanceUID): str(one.SOPClassUID) for one in known}
-    counts = {str(one.SOPInstanceUID): int(one.get("NumberOfFrames") or 1) for one in known}
+def _instance_problems(references: Iterable[Reference], known: Known, what: str) -> Iterator[str]:
+    classes, counts = known.classes, known.frames
     found = [one for one in references if one.sop_instance_uid in classes]
-    unknown = {one.sop_instance_uid for one in references} - set(classes)
+    unknown = {one.sop_instance_uid for one in references} - classes.keys()
     if unknown:
         yield f"refers to {len(unknown)} instances that are {what}"
     if any(one.sop_class_uid != classes[one.sop_instance_uid] for one in found):
         yield "refers to an instance by the wrong SOP class"
-    if any(not 1 <= n <= counts[one.sop_instance_uid] for one in found for n in one.frames):
+    if any(not 1 <= n <= counts.get(one.sop_instance_uid, 1) for one in found for n in one.frames):
         yield "refers to a frame that its image does not have"
 
 

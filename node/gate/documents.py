@@ -13,13 +13,17 @@ from pydicom.uid import (
     EnhancedSRStorage,
 )
 
+from node.gate.statements import answers_of, statements_of, volumes_ml
+from node.part10 import once_read, tag_of
 from sr_templates import codes
 from sr_templates.tree import is_named, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pydicom import Dataset
+
+    from node.gate.statements import Concept, Statement
 
 REPORTS = (
     EnhancedSRStorage,
@@ -29,29 +33,66 @@ REPORTS = (
 )
 
 
+_CONTENT = tag_of("ContentSequence")
+
+
 @dataclass(frozen=True)
-class Document:
-    """A structured report, walked once.
+class Content:
+    """A content tree, walked once; ``root`` holds it."""
 
-    Attributes:
-        dataset: As read.
-        name: What a message calls it.
-        is_drawn: A viewer takes it for graphics, and shows nothing of a group without.
-    """
-
-    dataset: Dataset
-    name: str
-    is_drawn: bool
+    root: Dataset
 
     @cached_property
     def items(self) -> list[Dataset]:
         """All content items, parents first."""
-        return list(walk(self.dataset))
+        return list(walk(self.root))
 
     @cached_property
     def groups(self) -> list[Dataset]:
         """Its measurement groups."""
         return [item for item in self.items if is_named(item, codes.MEASUREMENT_GROUP)]
+
+    @cached_property
+    def statements(self) -> list[Statement]:
+        """What it says of each thing that is tracked."""
+        return statements_of(self.items)
+
+    @cached_property
+    def answers(self) -> Mapping[Concept, set[str]]:
+        """All that it says of presence."""
+        return answers_of(self.items)
+
+    @cached_property
+    def volumes_ml(self) -> list[float]:
+        """Every volume in it."""
+        return volumes_ml(self.items)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A structured report.
+
+    Attributes:
+        dataset: As read.
+        name: What a message calls it.
+        is_drawn: A viewer takes it for graphics, and shows nothing of a group without.
+        content: What it says; shared by reports that say it in the same bytes.
+    """
+
+    dataset: Dataset
+    name: str
+    is_drawn: bool
+    content: Content
+
+    @property
+    def items(self) -> list[Dataset]:
+        """All content items, parents first."""
+        return self.content.items
+
+    @property
+    def groups(self) -> list[Dataset]:
+        """Its measurement groups."""
+        return self.content.groups
 
 
 def documents_of(objects: Sequence[Dataset]) -> list[Document]:
@@ -63,17 +104,32 @@ def documents_of(objects: Sequence[Dataset]) -> list[Document]:
     """
     reports = [one for one in objects if one.SOPClassUID in REPORTS]
     complete = [one for one in reports if one.SOPClassUID == Comprehensive3DSRStorage]
-    documents = []
+    documents: list[Document] = []
     for report in reports:
         imaging = is_named(report, codes.IMAGING_MEASUREMENT_REPORT)
         copied = any(
-            report.get("ContentSequence") == one.get("ContentSequence") for one in complete
+            report is one
+            or _is_same_to_the_byte(report, one)
+            or report.get("ContentSequence") == one.get("ContentSequence")
+            for one in complete
         )
         drawn = imaging and not copied
-        documents.append(
-            Document(report, _name(report, drawn=drawn, alone=len(reports) == 1), drawn)
+        content = next(
+            (one.content for one in documents if _is_same_to_the_byte(report, one.dataset)),
+            Content(report),
         )
+        name = _name(report, drawn=drawn, alone=len(reports) == 1)
+        documents.append(Document(report, name, drawn, content))
     return documents
+
+
+def _is_same_to_the_byte(report: Dataset, other: Dataset) -> bool:
+    """Say whether two content trees that nobody has parsed yet are the same."""
+    own, others = (
+        (once_read(one.get_item(_CONTENT)), one.original_encoding, one.original_character_set)
+        for one in (report, other)
+    )
+    return own[0] is not None and own == others
 
 
 def _name(report: Dataset, *, drawn: bool, alone: bool) -> str:

@@ -7,19 +7,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from pydicom import Dataset
-from pydicom.tag import Tag
 
-from node.gate.contents import encoding_of, frame_numbers, items_of, once_read
+from node.gate.contents import reference_of
+from node.gate.unparsed import decimals_of, encoding_of, items_of, parsed
+from node.part10 import once_read, tag_of, uid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pydicom.tag import BaseTag
+    from pydicom import Dataset
+
+    from node.gate.unparsed import Part
+    from node.part10 import Encoding
 
 Read = TypeVar("Read")
 
-_PER_FRAME = Tag("PerFrameFunctionalGroupsSequence")
+_PER_FRAME = tag_of("PerFrameFunctionalGroupsSequence")
+_SOURCE_IMAGE = tag_of("SourceImageSequence")
+_POSITION = tag_of("ImagePositionPatient")
+_INSTANCE = tag_of("SOPInstanceUID")
+_FRAMES = tag_of("NumberOfFrames")
 
 ImageKey = tuple[str, int]
 """SOP Instance UID, and the frame in it, from 1."""
@@ -52,12 +59,13 @@ def frames_of(dataset: Dataset) -> list[Frame]:
     shared = macro(dataset.get("SharedFunctionalGroupsSequence"), "SegmentIdentificationSequence")
     stated_once = 0 if shared is None else int(shared.get("ReferencedSegmentNumber") or 0)
     nowhere: tuple[ImageKey, ...] = ()
-    images = _once("DerivationImageSequence", _images, nowhere)
-    position = _once("PlanePositionSequence", _position, None)
-    segment = _once("SegmentIdentificationSequence", _segment, stated_once)
     if _PER_FRAME not in dataset:
         return []
-    per_frame = items_of(dataset.get_item(_PER_FRAME), encoding_of(dataset))
+    encoding = encoding_of(dataset)
+    images = _once("DerivationImageSequence", encoding, _images, nowhere)
+    position = _once("PlanePositionSequence", encoding, _position, None)
+    segment = _once("SegmentIdentificationSequence", encoding, _segment, stated_once)
+    per_frame = items_of(dataset.get_item(_PER_FRAME), encoding)
     return [Frame(images(groups), position(groups), segment(groups)) for groups in per_frame]
 
 
@@ -65,9 +73,10 @@ def images_of(sources: Sequence[Dataset]) -> dict[ImageKey, Position | None]:
     """Return every image of the source, and where it is as far as it says so."""
     images: dict[ImageKey, Position | None] = {}
     for source in sources:
-        uid = str(source.SOPInstanceUID)
-        groups = source.get("PerFrameFunctionalGroupsSequence")
-        for number in range(1, int(source.get("NumberOfFrames") or 1) + 1):
+        uid = uid_of(source.get_item(_INSTANCE))
+        count = int(source[_FRAMES].value or 1) if _FRAMES in source else 1
+        groups = source[_PER_FRAME].value if _PER_FRAME in source else None
+        for number in range(1, count + 1):
             place = macro(groups[number - 1 : number], "PlanePositionSequence") if groups else None
             images[uid, number] = triple(place) or triple(source)
     return images
@@ -97,8 +106,7 @@ def _holders(dataset: Dataset, name: str) -> Iterator[Dataset | None]:
 
 def triple(place: Dataset | None) -> Position | None:
     """Return Image Position (Patient) of a header or a Plane Position item; None without one."""
-    value = None if place is None else place.get("ImagePositionPatient")
-    return None if value in (None, "") else tuple(float(one) for one in value)
+    return None if place is None else decimals_of(place.get_item(_POSITION))
 
 
 def is_at(position: Position, places: Iterable[Position], tolerance_mm: float) -> bool:
@@ -107,18 +115,21 @@ def is_at(position: Position, places: Iterable[Position], tolerance_mm: float) -
 
 
 def _once(
-    name: str, read: Callable[[Sequence[Dataset]], Read], otherwise: Read
-) -> Callable[[Mapping[BaseTag, Any]], Read]:
+    name: str,
+    encoding: Encoding,
+    read: Callable[[Sequence[Part], Encoding], Read],
+    otherwise: Read,
+) -> Callable[[Part], Read]:
     """Return a reader of one macro of a frame that parses equal bytes once."""
-    tag, known = Tag(name), dict[bytes, Read]()
+    tag, known = tag_of(name), dict[bytes, Read]()
 
-    def read_once(groups: Mapping[BaseTag, Any]) -> Read:
+    def read_once(groups: Part) -> Read:
         element = groups.get(tag)
         raw = once_read(element)
         if raw in known:
             return known[raw]
-        items = () if element is None else Dataset({tag: element})[tag].value or ()
-        value = read(items) if items else otherwise
+        items = items_of(element, encoding)
+        value = read(items, encoding) if items else otherwise
         if raw is not None:
             known[raw] = value
         return value
@@ -126,18 +137,20 @@ def _once(
     return read_once
 
 
-def _images(derivations: Sequence[Dataset]) -> tuple[ImageKey, ...]:
-    return tuple(
-        (str(image.ReferencedSOPInstanceUID), number)
+def _images(derivations: Sequence[Part], encoding: Encoding) -> tuple[ImageKey, ...]:
+    references = (
+        reference_of(image, encoding)
         for derivation in derivations
-        for image in derivation.get("SourceImageSequence") or ()
-        for number in frame_numbers(image) or (1,)
+        for image in items_of(derivation.get(_SOURCE_IMAGE), encoding)
+    )
+    return tuple(
+        (one.sop_instance_uid, number) for one in references for number in one.frames or (1,)
     )
 
 
-def _position(places: Sequence[Dataset]) -> Position | None:
-    return triple(places[0])
+def _position(places: Sequence[Part], _: Encoding) -> Position | None:
+    return decimals_of(places[0].get(_POSITION))
 
 
-def _segment(identifications: Sequence[Dataset]) -> int:
-    return int(identifications[0].get("ReferencedSegmentNumber") or 0)
+def _segment(identifications: Sequence[Part], encoding: Encoding) -> int:
+    return int(parsed(identifications[0], encoding).get("ReferencedSegmentNumber") or 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from node.gate.frames import images_of, is_at, stated
+from node.part10 import tag_of, uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from node.gate.frames import Frame, ImageKey, Position
+
+_FRAME_OF_REFERENCE = tag_of("FrameOfReferenceUID")
 
 _SAME_PLACE_MM = 0.01
 _SAME_DIRECTION = 1e-4
@@ -31,7 +34,7 @@ def grid_problems(
         frames: Its frames.
         sources: Headers of the images analysed: single-frame ones, or one multi-frame.
     """
-    if any(_frame_of_reference(drawn) != _frame_of_reference(source) for source in sources):
+    if {*map(_frame_of_reference, sources)} != {_frame_of_reference(drawn)}:
         yield "has another frame of reference than its source"
     if not drawn.get("ReferencedSeriesSequence"):
         yield "does not name the series it belongs to: viewers load nothing"
@@ -57,7 +60,7 @@ def grid_problems(
 
 
 def _frame_of_reference(dataset: Dataset) -> str:
-    return str(dataset.get("FrameOfReferenceUID") or "")
+    return uid_of(dataset.get_item(_FRAME_OF_REFERENCE))
 
 
 def _needs_no_place(sources: Sequence[Dataset]) -> bool:

@@ -17,10 +17,9 @@ _NUMBERS = {"POINT": 2, "CIRCLE": 4, "ELLIPSE": 8}
 
 def region_problems(items: Iterable[Dataset], sources: Sequence[Dataset]) -> Iterator[str]:
     """Yield what is wrong with the spatial coordinates of a report, as predicates of it."""
-    images = {str(source.SOPInstanceUID): source for source in sources}
-    for item in items:
-        if item.get("ValueType") != "SCOORD":
-            continue
+    shapes = [item for item in items if item.get("ValueType") == "SCOORD"]
+    images = {str(source.SOPInstanceUID): source for source in sources if shapes}
+    for item in shapes:
         references = [
             reference
             for child in item.get("ContentSequence") or ()

@@ -10,6 +10,8 @@ from pydicom.uid import ChestCADSRStorage, Comprehensive3DSRStorage
 from node.gate.belonging import device_uid
 from node.gate.numbers import millilitres, value_of
 from node.gate.regions import region_problems
+from node.gate.unparsed import uids_at
+from node.part10 import tag_of
 from pipelines.codes import VOLUME
 from sr_templates import codes
 from sr_templates.report import NOT_FOR_DIAGNOSIS
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from node.gate.documents import Document
+
+_CITED = (tag_of("ReferencedSOPSequence"), tag_of("ReferencedSOPInstanceUID"))
+_EVIDENCE = tuple(
+    (tag_of(keyword), tag_of("ReferencedSeriesSequence"), *_CITED)
+    for keyword in ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+)
 
 
 def report_problems(document: Document, sources: Sequence[Dataset]) -> Iterator[str]:
@@ -51,23 +59,10 @@ def content_problems(document: Dataset, items: Sequence[Dataset]) -> Iterator[st
     """Yield what every document with a content tree must have and has not, as predicates of it."""
     if not document.get("ContentTemplateSequence"):
         yield "does not say which template it follows"
-    evidence = {
-        str(instance.ReferencedSOPInstanceUID)
-        for keyword in (
-            "CurrentRequestedProcedureEvidenceSequence",
-            "PertinentOtherEvidenceSequence",
-        )
-        for study in document.get(keyword) or ()
-        for series in study.ReferencedSeriesSequence
-        for instance in series.ReferencedSOPSequence
-    }
+    evidence = {uid for path in _EVIDENCE for uid in uids_at(document, *path)}
     if not evidence:
         yield "lists no evidence"
-    cited = {
-        str(reference.ReferencedSOPInstanceUID)
-        for item in items
-        for reference in item.get("ReferencedSOPSequence") or ()
-    }
+    cited = {uid for item in items for uid in uids_at(item, *_CITED)}
     if cited - evidence:
         missing = len(cited - evidence)
         yield f"has evidence that lacks {missing} of the instances that its content cites"
@@ -87,7 +82,7 @@ def _observer_problems(document: Document) -> Iterator[str]:
 
 def _item_problems(item: Dataset) -> Iterator[str]:
     value_type = item.get("ValueType")
-    if is_named(item, codes.FINDING_SITE) and value_type != "CODE":
+    if value_type != "CODE" and is_named(item, codes.FINDING_SITE):
         yield "gives a finding site in words, not as a code"
     if value_type != "NUM":
         return

@@ -84,8 +84,14 @@ def _bits_by_frame(segmentation: Dataset, frames: int) -> Iterator[int]:
     size = segmentation.Rows * segmentation.Columns
     for start in range(0, frames * size, size):
         (first, before), (last, after) = divmod(start, 8), divmod(start + size, 8)
-        whole = int(np.bitwise_count(packed[first:last]).sum(dtype=np.int64))
+        whole = _bits(packed[first:last])
         yield whole - _low_bits(packed, first, before) + _low_bits(packed, last, after)
+
+
+def _bits(packed: np.typing.NDArray[np.uint8]) -> int:
+    """Return how many bits are set, counted in as large numbers as fit."""
+    words = packed if packed.size % 8 else packed.view(np.uint64)
+    return int(np.bitwise_count(words).sum(dtype=np.int64))
 
 
 def _low_bits(packed: np.typing.NDArray[np.uint8], byte: int, bits: int) -> int:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import dictionary_description
 from pydicom.multival import MultiValue
-from pydicom.tag import BaseTag, Tag
 
 from node.malformed import MALFORMED
-from node.part10 import unparsed
+from node.part10 import tag_of, unparsed
 from pipelines.contract import CouldNotLook
 from pipelines.geometry import Plane
 
@@ -85,6 +83,9 @@ _ULTRASOUND_REGION = (
     "RegionLocationMaxY1",
 )
 
+_SLOPE = tag_of("RescaleSlope")
+_GROUPS = tuple(map(tag_of, ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")))
+
 
 def groups(dataset: Dataset, frame: int) -> Iterator[Dataset]:
     """Yield what describes frame ``frame``: the data set, then its functional group items.
@@ -92,10 +93,10 @@ def groups(dataset: Dataset, frame: int) -> Iterator[Dataset]:
     A frame's own groups come before the shared ones (PS3.3 C.7.6.16.1).
     """
     yield dataset
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    # A keyword that is not there costs pydicom an exception.
+    per_frame, shared = (dataset[tag].value if tag in dataset else None for tag in _GROUPS)
     own = per_frame[frame : frame + 1] if per_frame else ()
-    shared = dataset.get("SharedFunctionalGroupsSequence") or ()
-    for functional_groups in chain(own, shared):
+    for functional_groups in chain(own, shared or ()):
         for element in functional_groups:
             if element.VR == "SQ" and element.value:
                 yield element.value[0]
@@ -119,7 +120,7 @@ def plane(description: Sequence[Dataset], shape: tuple[int, int]) -> Plane:
 
 def rescale(description: Sequence[Dataset]) -> tuple[float, float]:
     """Return slope and intercept from stored values to the modality's, 1 and 0 by default."""
-    if not any(_tag("RescaleSlope") in item for item in description):
+    if not any(_SLOPE in item for item in description):
         return 1.0, 0.0
     (slope,) = _numbers(description, "RescaleSlope", 1)
     (intercept,) = _numbers(description, "RescaleIntercept", 1)
@@ -166,9 +167,9 @@ def _first(description: Sequence[Dataset], keyword: str) -> object:
     return next((item.get(keyword) for item in description if keyword in item), None)
 
 
-def _decimals(description: Sequence[Dataset], keyword: str) -> Sequence[object]:
+def decimals(description: Sequence[Dataset], keyword: str) -> Sequence[object]:
     """Return the values of a decimal string, as text where nobody has had them parsed yet."""
-    tag = _tag(keyword)
+    tag = tag_of(keyword)
     holder = next((item for item in description if tag in item), None)
     element = None if holder is None else unparsed(holder, tag)
     if element is not None and element.value and element.VR in ("DS", None):
@@ -177,14 +178,9 @@ def _decimals(description: Sequence[Dataset], keyword: str) -> Sequence[object]:
     return value if isinstance(value, MultiValue | list) else [value]
 
 
-@cache
-def _tag(keyword: str) -> BaseTag:
-    return Tag(keyword)
-
-
 def _numbers(description: Sequence[Dataset], keyword: str, count: int) -> tuple[float, ...]:
     try:
-        numbers = tuple(float(str(part)) for part in _decimals(description, keyword))
+        numbers = tuple(float(str(part)) for part in decimals(description, keyword))
     except ValueError:
         numbers = ()
     if len(numbers) != count:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydicom.pixels.decoders.base import get_decoder
@@ -12,7 +12,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from node.part10 import PIXEL_DATA, unparsed
+from node.part10 import PIXEL_DATA, said, tag_of, unparsed
 from pipelines.contract import CouldNotLook
 
 if TYPE_CHECKING:
@@ -26,7 +26,32 @@ PALETTE = "PALETTE COLOR"
 
 _BULK_GROUP = 0x7FE0
 _LAYOUT = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+_HOW_STORED = tuple(
+    map(
+        tag_of,
+        (*_LAYOUT, "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "PixelData"),
+    )
+)
+_PADDING = tag_of("PixelPaddingValue")
 _DAMAGED = "The pixel data of an image are too short or damaged and cannot be decoded."
+
+
+class Layout(NamedTuple):
+    """How pixel data lie in a file that are not compressed: one grey value after the other.
+
+    Attributes:
+        dtype: Of a value, in the machine's own order.
+        shape: Frames, rows, columns.
+        spare_bits: Of a value, above Bits Stored.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, int, int]
+    spare_bits: int
+
+
+Layouts = dict[tuple[object, ...], Layout | None]
+"""What data sets say of their pixels, in bytes -> how these lie, None where that is unusual."""
 
 
 def require_decodable(dataset: Dataset) -> None:
@@ -46,24 +71,30 @@ def require_decodable(dataset: Dataset) -> None:
         )
 
 
-def stored_frames(dataset: Dataset) -> Iterator[npt.NDArray[Any]]:
+def stored_frames(dataset: Dataset, layouts: Layouts | None = None) -> Iterator[npt.NDArray[Any]]:
     """Yield the stored values of each frame, shape (rows, columns), before any rescale.
 
     Bits above Bits Stored, where old objects hide overlays, are cleared and the sign bit is
     extended (PS3.5 section 8.1.1).
 
+    Args:
+        dataset: With pixel data.
+        layouts: Of other images of the series; more are added.
+
     Raises:
         CouldNotLook: The pixel data are too short or damaged.
     """
-    plain = _uncompressed(dataset)
+    layout = _layout(dataset, {} if layouts is None else layouts)
+    plain = None if layout is None else _from_file(dataset, layout)
     for values in _decoded(dataset, raw=True) if plain is None else plain:
-        spare = 8 * values.dtype.itemsize - int(dataset.BitsStored)
+        bits = 8 * values.dtype.itemsize
+        spare = bits - int(dataset.BitsStored) if layout is None else layout.spare_bits
         if spare <= 0:
             yield values
         elif plain is None:
             yield (values << spare) >> spare
         elif values.dtype.kind == "u":
-            yield np.bitwise_and(values, (1 << int(dataset.BitsStored)) - 1, out=values)
+            yield np.bitwise_and(values, (1 << (bits - spare)) - 1, out=values)
         else:
             np.left_shift(values, spare, out=values)
             yield np.right_shift(values, spare, out=values)
@@ -75,15 +106,26 @@ def lies_on_disk(dataset: Dataset) -> bool:
     return element is not None and element.value is None
 
 
-def _uncompressed(dataset: Dataset) -> Iterator[npt.NDArray[Any]] | None:
-    """Yield each frame of pixel data that nobody has read yet from where they lie in their file.
+def _layout(dataset: Dataset, layouts: Layouts) -> Layout | None:
+    """Return how pixel data lie in their file that nobody has read yet.
 
     None where they are in memory, or anything about them is unusual: pydicom knows what to do.
-    Little endian is assumed to be the machine's own order.
     """
+    if not lies_on_disk(dataset):
+        return None
+    known = said(dataset, _HOW_STORED)
+    if known is None:
+        return _stated_layout(dataset)
+    if known not in layouts:
+        layouts[known] = _stated_layout(dataset)
+    return layouts[known]
+
+
+def _stated_layout(dataset: Dataset) -> Layout | None:
+    """Return what the header states. Little endian is assumed to be the machine's own order."""
     element = unparsed(dataset, PIXEL_DATA)
     syntax = dataset.file_meta.TransferSyntaxUID
-    if element is None or not lies_on_disk(dataset):
+    if element is None:
         return None
     if syntax not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian) or sys.byteorder != "little":
         return None
@@ -103,17 +145,20 @@ def _uncompressed(dataset: Dataset) -> Iterator[npt.NDArray[Any]] | None:
     length = frames * rows * columns * dtype.itemsize
     if not length or element.length != length + length % 2:
         return None
-    return _from_file(str(dataset.filename), element.value_tell, dtype, (frames, rows, columns))
+    spare_bits = 8 * dtype.itemsize - int(dataset.BitsStored)
+    return Layout(dtype, (frames, rows, columns), spare_bits)
 
 
-def _from_file(
-    path: str, start: int, dtype: np.dtype[Any], shape: tuple[int, int, int]
-) -> Iterator[npt.NDArray[Any]]:
-    frames, rows, columns = shape
-    with Path(path).open("rb", buffering=0) as file:
-        file.seek(start)
+def _from_file(dataset: Dataset, layout: Layout) -> Iterator[npt.NDArray[Any]]:
+    """Yield each frame from where it lies in the file."""
+    element = unparsed(dataset, PIXEL_DATA)
+    if element is None:
+        raise AssertionError("Pixel data with a layout lie on the disk.")
+    frames, *shape = layout.shape
+    with Path(dataset.filename).open("rb", buffering=0) as file:
+        file.seek(element.value_tell)
         for _ in range(frames):
-            values = np.empty((rows, columns), dtype)
+            values = np.empty(shape, layout.dtype)
             if file.readinto(values.data.cast("B")) != values.nbytes:
                 raise CouldNotLook(_DAMAGED)
             yield values
@@ -150,13 +195,14 @@ def _decoded(dataset: Dataset, *, raw: bool) -> Iterator[npt.NDArray[Any]]:
 
 def drop_pixels(dataset: Dataset) -> None:
     """Delete the pixel data and what belongs to them, in place."""
-    for element in list(dataset.group_dataset(_BULK_GROUP)):
-        del dataset[element.tag]
+    # ``group_dataset`` would read from the disk what is not read yet.
+    for tag in [tag for tag in dataset.keys() if tag.group == _BULK_GROUP]:  # noqa: SIM118 - tags
+        del dataset[tag]
 
 
 def padding_range(dataset: Dataset) -> tuple[int, int] | None:
     """Return the lowest and highest stored value that mean "no data here" (PS3.3 C.7.5.1.1.2)."""
-    value = dataset.get("PixelPaddingValue")
+    value = dataset.PixelPaddingValue if _PADDING in dataset else None
     if value is None:
         return None
     limit = dataset.get("PixelPaddingRangeLimit")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.tag import Tag
 
 from node import part10
 from node.errors import UnreadableSeries
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
 _BULK = 0x54000000
 """Waveforms (5400), spectra (5600) and pixels (7FE0) follow; what describes them comes before."""
 
-_UIDS = tuple(map(Tag, ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")))
+_UIDS = tuple(
+    map(part10.tag_of, ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"))
+)
 """Without which no report can refer to an instance."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -151,7 +152,7 @@ def load(paths: Sequence[Path]) -> Source:
         raise CouldNotLook(DAMAGED) from error
     if not all(map(_is_whole, datasets)):
         raise CouldNotLook(DAMAGED)
-    alone = [one for one in datasets if is_judged_alone(str(one.SOPClassUID))]
+    alone = [one for one in datasets if is_judged_alone(part10.uid_of(one.get_item(_UIDS[0])))]
     if not alone:
         return load_volume(datasets)
     recording = is_waveform(str(alone[0].SOPClassUID))

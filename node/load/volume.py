@@ -21,6 +21,7 @@ from pydicom.uid import (
 from node.load.headers import groups, plane, rescale, technical_attributes
 from node.load.pixels import (
     GREY,
+    Layouts,
     drop_pixels,
     lies_on_disk,
     padding_range,
@@ -28,6 +29,7 @@ from node.load.pixels import (
     stored_frames,
 )
 from node.load.source import Source
+from node.part10 import said, tag_of, uid_of
 from pipelines.contract import CouldNotLook, Volume
 from pipelines.geometry import Plane, stack
 
@@ -35,6 +37,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pydicom import Dataset
+
+_REQUIRED = tuple(
+    map(
+        tag_of,
+        (
+            *("SOPClassUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ModalityLUTSequence"),
+            *("SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns", "BitsAllocated"),
+            *("BitsStored", "PixelRepresentation", "PixelData"),
+        ),
+    )
+)
+"""What is held against each image before its place is."""
+
+_CLASS, _FRAMES = tag_of("SOPClassUID"), tag_of("NumberOfFrames")
 
 _SINGLE_FRAME = (CTImageStorage, MRImageStorage)
 _MULTI_FRAME = (
@@ -72,8 +88,9 @@ def load_volume(datasets: Sequence[Dataset]) -> Source:
     Raises:
         CouldNotLook: The images make no regular volume of grey values; the reason says why.
     """
-    _require_one_series(datasets)
-    for dataset in datasets:
+    unlike = list(_unlike(datasets))
+    _require_one_series(unlike, len(datasets))
+    for dataset in unlike:
         require_decodable(dataset)
         _require_plain_grey(dataset)
     frames = [frame for dataset in datasets for frame in _frames(dataset)]
@@ -92,7 +109,17 @@ def load_volume(datasets: Sequence[Dataset]) -> Source:
     return Source(study, tuple(datasets[index] for index in order), shifts_px=shifts_px)
 
 
-def _require_one_series(datasets: Sequence[Dataset]) -> None:
+def _unlike(datasets: Sequence[Dataset]) -> Iterator[Dataset]:
+    """Yield one of those that are alike, to the byte, in all that is required of a series."""
+    seen = set()
+    for dataset in datasets:
+        told = said(dataset, _REQUIRED)
+        if told is None or told not in seen:
+            yield dataset
+        seen.add(told)
+
+
+def _require_one_series(datasets: Sequence[Dataset], count: int) -> None:
     classes = sorted({UID(dataset.SOPClassUID) for dataset in datasets})
     others = [
         sop_class.name for sop_class in classes if sop_class not in _SINGLE_FRAME + _MULTI_FRAME
@@ -104,10 +131,9 @@ def _require_one_series(datasets: Sequence[Dataset]) -> None:
         )
     if len(classes) > 1:
         raise CouldNotLook("The series mixes images of different kinds (SOP classes).")
-    if classes[0] in _MULTI_FRAME and len(datasets) > 1:
+    if classes[0] in _MULTI_FRAME and count > 1:
         raise CouldNotLook(
-            f"The series holds {len(datasets)} multi-frame objects; which of them to look at "
-            "is not clear."
+            f"The series holds {count} multi-frame objects; which of them to look at is not clear."
         )
     if len({dataset.SeriesInstanceUID for dataset in datasets}) > 1:
         raise CouldNotLook("The images belong to different series.")
@@ -134,7 +160,7 @@ def _require_plain_grey(dataset: Dataset) -> None:
 
 def _frames(dataset: Dataset) -> Iterator[_Frame]:
     shape = (int(dataset.Rows), int(dataset.Columns))
-    if UID(dataset.SOPClassUID) in _SINGLE_FRAME:
+    if uid_of(dataset.get_item(_CLASS)) in _SINGLE_FRAME:
         yield _Frame(plane([dataset], shape), *rescale([dataset]))
         return
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or ()
@@ -168,11 +194,15 @@ def _fill(
 
     Padding takes the darkest value of the real voxels: the outside of the body.
     """
-    counts = [int(dataset.get("NumberOfFrames") or 1) for dataset in datasets]
+    counts = [
+        int(dataset.get("NumberOfFrames") or 1) if _FRAMES in dataset else 1 for dataset in datasets
+    ]
     firsts = [sum(counts[:index]) for index in range(len(counts))]
 
+    layouts: Layouts = {}
+
     def fill(dataset: Dataset, first: int) -> tuple[np.float32, list[_Padding]]:
-        return _fill_from(dataset, voxels, frames, slices, first)
+        return _fill_from(dataset, voxels, frames, slices, first, layouts)
 
     # What reads and rescales lets other threads run; pydicom's decoders do not.
     with ThreadPoolExecutor(_THREADS if lies_on_disk(datasets[0]) else 1) as threads:
@@ -183,12 +213,13 @@ def _fill(
             voxels[position][padded] = darkest
 
 
-def _fill_from(
+def _fill_from(  # noqa: PLR0913, PLR0917 - one of hundreds, and what they have in common
     dataset: Dataset,
     voxels: FloatVoxels,
     frames: Sequence[_Frame],
     slices: npt.NDArray[np.intp],
     first: int,
+    layouts: Layouts,
 ) -> tuple[np.float32, list[_Padding]]:
     """Fill the slices of one data set, whose first frame is ``frames[first]``.
 
@@ -198,7 +229,7 @@ def _fill_from(
     padding: list[_Padding] = []
     darkest = np.float32(np.inf)
     outside = padding_range(dataset)
-    for number, stored in enumerate(stored_frames(dataset), start=first):
+    for number, stored in enumerate(stored_frames(dataset, layouts), start=first):
         position = int(slices[number])
         slope, intercept = np.float32(frames[number].slope), np.float32(frames[number].intercept)
         if slope == 1.0 and stored.dtype.itemsize <= 2:  # which a float32 holds exactly

@@ -78,11 +78,14 @@ def abandon_commitment(
     db: Connection, transaction_uid: str, *, what: str, retry_in_s: float
 ) -> None:
     """Note that the request could not be made; it is due again after ``retry_in_s``."""
+    asked = select(commitment.c.destination).where(commitment.c.transaction_uid == transaction_uid)
     db.execute(
         update(delivery)
         .where(
-            delivery.c.transaction_uid == transaction_uid,
+            # Among what waits there for an answer: no index has all transactions there ever were.
+            delivery.c.destination == asked.scalar_subquery(),
             delivery.c.state == DeliveryState.SENT,
+            delivery.c.transaction_uid == transaction_uid,
         )
         .values(what=what, next_attempt_at=database_now() + retry_in_s)
     )

@@ -14,8 +14,8 @@ from sqlalchemy import and_, delete, func, select, update
 
 from node.clock import LONGEST_WAIT_S, database_now, is_due
 from node.domain import Artifact, DeliveryState, DueDelivery
-from node.store import events
-from node.store.statements import insert_if_new, spelled
+from node.store import events, transfers
+from node.store.statements import insert_if_new
 from node.store.tables import artifact, delivery, job
 
 if TYPE_CHECKING:
@@ -41,9 +41,10 @@ def write_artifact(db: Connection, made: Artifact) -> bool:
 
 
 def artifacts_of(db: Connection, job_id: str) -> tuple[Artifact, ...]:
-    """Return the objects of one job that are durable and indexed."""
+    """Return the objects of one job that are durable and indexed, and not released."""
     columns = [artifact.c[name] for name in Artifact.__dataclass_fields__]
-    rows = db.execute(select(*columns).where(artifact.c.job_id == job_id).order_by(artifact.c.role))
+    kept = and_(artifact.c.job_id == job_id, artifact.c.released_at.is_(None))
+    rows = db.execute(select(*columns).where(kept).order_by(artifact.c.role))
     return tuple(Artifact(*row) for row in rows)
 
 
@@ -148,7 +149,15 @@ def claim_due(
         # Segmentations before the reports that refer to them, unless the destination chokes on one.
         .order_by(delivery.c.attempts, artifact.c.written_at, artifact.c.role)
     )
-    return tuple(DueDelivery(*row) for row in rows)
+    claimed = tuple(DueDelivery(*row) for row in rows)
+    events.record(
+        db,
+        "sending",
+        study_uid=claimed[0].study_uid,
+        subject=destination,
+        detail=transfers.of_classes(one.sop_class_uid for one in claimed),
+    )
+    return claimed
 
 
 def _pending(sop_instance_uid: str, destination: str) -> ColumnElement[bool]:
@@ -174,9 +183,10 @@ def mark_sent(
     this = among([sop_instance_uid], destination)
     accepted = (DeliveryState.SENT.value, DeliveryState.COMMITTED.value)
     row = db.execute(
-        select(delivery.c.study_uid, delivery.c.state)
+        select(delivery.c.study_uid, delivery.c.state, artifact.c.job_id, artifact.c.sop_class_uid)
+        .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)
         .where(this, delivery.c.state.not_in(accepted))
-        .with_for_update()
+        .with_for_update(of=delivery)
     ).one_or_none()
     if row is None:
         return
@@ -192,8 +202,15 @@ def mark_sent(
             do=None,
         )
     )
-    detail = "" if status is None else f"status 0x{status:04X}"
-    events.record(db, "sent", study_uid=row.study_uid, subject=destination, detail=detail)
+    answered = "" if status is None else f", status 0x{status:04X}"
+    events.record(
+        db,
+        "sent",
+        study_uid=row.study_uid,
+        job_id=row.job_id,
+        subject=destination,
+        detail=transfers.of_classes([row.sop_class_uid]) + answered,
+    )
     if row.state == DeliveryState.CANCELED:
         events.record(
             db,
@@ -283,7 +300,7 @@ def without_destination(db: Connection, known: Collection[str]) -> tuple[tuple[s
     """Return (SOP Instance UID, destination) of what is to be sent, but not to one of ``known``."""
     rows = db.execute(
         select(delivery.c.sop_instance_uid, delivery.c.destination).where(
-            _elsewhere(known), delivery.c.state == spelled(DeliveryState.PENDING.value)
+            _elsewhere(known), delivery.c.state == DeliveryState.PENDING
         )
     )
     return tuple((row[0], row[1]) for row in rows)

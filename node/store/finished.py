@@ -52,7 +52,9 @@ def finished(
         ):
             continue
         made = db.execute(
-            select(artifact.c.role, artifact.c.path).where(artifact.c.job_id == row.id)
+            select(artifact.c.role, artifact.c.path).where(
+                artifact.c.job_id == row.id, artifact.c.released_at.is_(None)
+            )
         )
         judged = (row.study_uid, row.series_uid, row.sop_instance_uid, row.input_digest)
         found[judged] = Finished(

@@ -56,7 +56,8 @@ def claim(db: Connection, worker_name: str) -> Lease | None:
         row = db.execute(
             select(job)
             .where(IS_OPEN, or_(waits, lost()))
-            .order_by(job.c.priority, job.c.planned_at, job.c.id)
+            # One that failed goes behind those that came meanwhile: it may fail again.
+            .order_by(job.c.priority, job.c.next_attempt_at, job.c.id)
             .limit(1)
             .with_for_update(skip_locked=True)
         ).one_or_none()

@@ -84,6 +84,21 @@ class Ledger:
         with self._autocommit.connect() as db:
             yield db
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Read as of one moment: what others write meanwhile is not seen, and nobody waits."""
+        if self._engine.dialect.name == "sqlite":
+            with self._autocommit.connect() as db:
+                db.exec_driver_sql("BEGIN")
+                try:
+                    yield db
+                finally:
+                    db.exec_driver_sql("ROLLBACK")
+            return
+        as_one = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        with as_one.begin() as db:
+            yield db
+
     def __enter__(self) -> Self:
         return self
 

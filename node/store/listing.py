@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select, true, union_all
 
+from node.clock import database_now
+from node.domain import DeliveryState, JobState, StudyState
 from node.errors import UsageError
 from node.log import short
 from node.store.tables import (
@@ -22,20 +24,36 @@ from node.store.tables import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Select
+    from collections.abc import Collection, Iterable
+
+    from sqlalchemy import Column, Connection, Select, Subquery, Table
 
 Row = dict[str, Any]
+State = StudyState | JobState | DeliveryState
 
 SHORTEST_PREFIX = 4
+
+LATELY_S = 86_400.0
+"""What is over is counted for a day."""
 
 
 def _rows(db: Connection, query: Select[Any]) -> list[Row]:
     return [dict(row) for row in db.execute(query).mappings()]
 
 
+def _newest(table: Table, at: Column[float], limit: int, states: Iterable[str]) -> Subquery:
+    """Return the newest rows of a table: first of each state, for so the index has them."""
+    of_each = (
+        select(table).where(table.c.state == state).order_by(at.desc()).limit(limit).subquery()
+        for state in states
+    )
+    together = union_all(*(select(one) for one in of_each)).subquery()
+    return select(together).order_by(together.c[at.name].desc()).limit(limit).subquery(table.name)
+
+
 def studies(db: Connection, limit: int) -> list[Row]:
     """Return the studies that moved last, newest first."""
-    last = select(study).order_by(study.c.last_instance_at.desc()).limit(limit).subquery()
+    last = _newest(study, study.c.last_instance_at, limit, StudyState)
     # Counted for those that are shown, not for all that the ledger has ever held.
     its_own = (instance.c.study_uid == last.c.study_uid, ~instance.c.own_result)
     number_of_series = func.count(instance.c.series_uid.distinct())
@@ -52,8 +70,8 @@ def studies(db: Connection, limit: int) -> list[Row]:
 
 def jobs(db: Connection, limit: int, state: str | None = None) -> list[Row]:
     """Return jobs, newest first."""
-    query = select(job).order_by(job.c.planned_at.desc()).limit(limit)
-    rows = _rows(db, query if state is None else query.where(job.c.state == state))
+    last = _newest(job, job.c.planned_at, limit, JobState if state is None else [state])
+    rows = _rows(db, select(last).order_by(last.c.planned_at.desc()))
     hidden = ("lease_token", "parameters")
     return [
         {"study": short(row["study_uid"]), **{k: v for k, v in row.items() if k not in hidden}}
@@ -63,13 +81,14 @@ def jobs(db: Connection, limit: int, state: str | None = None) -> list[Row]:
 
 def deliveries(db: Connection, limit: int, state: str | None = None) -> list[Row]:
     """Return deliveries, newest first."""
-    query = (
-        select(delivery, artifact.c.role, artifact.c.job_id)
-        .join(artifact, artifact.c.sop_instance_uid == delivery.c.sop_instance_uid)
-        .order_by(delivery.c.planned_at.desc(), artifact.c.role)
-        .limit(limit)
+    states = DeliveryState if state is None else [state]
+    last = _newest(delivery, delivery.c.planned_at, limit, states)
+    rows = _rows(
+        db,
+        select(last, artifact.c.role, artifact.c.job_id)
+        .join(artifact, artifact.c.sop_instance_uid == last.c.sop_instance_uid)
+        .order_by(last.c.planned_at.desc(), artifact.c.role),
     )
-    rows = _rows(db, query if state is None else query.where(delivery.c.state == state))
     return [{"study": short(row["study_uid"]), **row} for row in rows]
 
 
@@ -94,18 +113,50 @@ def workers(db: Connection) -> list[Row]:
     return _rows(db, select(worker).order_by(worker.c.name))
 
 
+_COUNTED: dict[str, tuple[Table, Column[float], type[State], Collection[State]]] = {
+    "studies": (study, study.c.last_instance_at, StudyState, (StudyState.COMPLETE,)),
+    "jobs": (job, job.c.planned_at, JobState, (JobState.COMPLETED, JobState.CANCELED)),
+    "deliveries": (
+        delivery,
+        delivery.c.planned_at,
+        DeliveryState,
+        (DeliveryState.SENT, DeliveryState.COMMITTED, DeliveryState.CANCELED),
+    ),
+}
+"""By name: the table, the time that says how new a row is, its states, and those that are over."""
+
+
 def counts(db: Connection) -> dict[str, dict[str, int]]:
-    """Return how many studies, jobs and deliveries are in each state, and open associations."""
-    tables = {"studies": study, "jobs": job, "deliveries": delivery}
+    """Return how many studies, jobs and deliveries are in each state, and open associations.
+
+    In a state that waits for nothing and nobody, those of the last ``LATELY_S``: history only
+    grows, and to count it would take ever longer.
+    """
     found: dict[str, dict[str, int]] = {
-        name: {
-            row[0]: row[1]
-            for row in db.execute(select(table.c.state, func.count()).group_by(table.c.state))
-        }
-        for name, table in tables.items()
+        **{name: {} for name in _COUNTED},
+        "associations": {"open": 0},
     }
-    opened = db.execute(select(func.count()).select_from(association)).scalar_one()
-    return {**found, "associations": {"open": opened}}
+    for name, state, number in db.execute(_COUNTS):
+        if number:
+            found[name][state] = number
+    return found
+
+
+def _number_of(name: str, state: State) -> Select[tuple[str, str, int]]:
+    table, at, _, over = _COUNTED[name]
+    lately = at > database_now() - LATELY_S if state in over else true()
+    number = select(func.count()).select_from(table).where(table.c.state == state, lately)
+    return select(literal(name), literal(state.value), number.scalar_subquery())
+
+
+_COUNTS = union_all(
+    *(_number_of(name, state) for name, (_, _, states, _) in _COUNTED.items() for state in states),
+    select(
+        literal("associations"),
+        literal("open"),
+        select(func.count()).select_from(association).scalar_subquery(),
+    ),
+)
 
 
 def study_uid_of(db: Connection, text: str) -> str:

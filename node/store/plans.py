@@ -82,9 +82,11 @@ def _supersede(db: Connection, planned: PlannedJob) -> None:
     ).scalars()
     for job_id in unfinished:
         events.record(db, "job_superseded", study_uid=planned.study_uid, job_id=job_id)
+    # Not "completed": another index has those by their time, and that is all there ever were.
+    completed = job.c.state.not_in([one for one in JobState if one is not JobState.COMPLETED])
     predecessor = (
         select(job.c.id)
-        .where(earlier, job.c.state == JobState.COMPLETED, job.c.withheld.is_(False))
+        .where(earlier, completed, job.c.withheld.is_(False))
         .order_by(job.c.planned_at.desc())
         .limit(1)
     )

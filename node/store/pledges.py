@@ -9,8 +9,8 @@ from sqlalchemy import and_, func, select, update
 
 from node.clock import LONGEST_WAIT_S, database_now
 from node.domain import Kept, Pledge
-from node.store.statements import insert_or_update
-from node.store.tables import instance, pledge
+from node.store.statements import insert_if_new, insert_or_update
+from node.store.tables import instance, pledge, safekeeping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +79,13 @@ def attempts(db: Connection, one: Pledge) -> int:
 def answered(db: Connection, one: Pledge) -> None:
     """Note that the peer was told."""
     db.execute(update(pledge).where(_is(one)).values(answered_at=database_now()))
+
+
+def keep(db: Connection, sop_instance_uids: Sequence[str]) -> None:
+    """Keep the studies of these instances until a person releases them."""
+    theirs = select(instance.c.study_uid).where(instance.c.sop_instance_uid.in_(sop_instance_uids))
+    for study_uid in db.execute(theirs.distinct().order_by(instance.c.study_uid)).scalars().all():
+        insert_if_new(db, safekeeping, {"study_uid": study_uid, "since": database_now()})
 
 
 def kept(db: Connection, one: Pledge) -> Mapping[str, Kept]:

@@ -56,7 +56,12 @@ def to_reject(
     columns = [artifact.c[name] for name in Artifact.__dataclass_fields__]
     rows = db.execute(
         select(*columns)
-        .where(artifact.c.job_id.in_(list(jobs)), artifact.c.role != Role.REJECTION, went)
+        .where(
+            artifact.c.job_id.in_(list(jobs)),
+            artifact.c.role != Role.REJECTION,
+            artifact.c.released_at.is_(None),  # nobody knows its series any more
+            went,
+        )
         .order_by(artifact.c.sop_instance_uid)
     )
     return tuple(Artifact(*row) for row in rows)
@@ -102,6 +107,8 @@ def plan_due(db: Connection, destination: str, *, commits: bool) -> int:
         .join(job, job.c.id == note.c.job_id)
         .where(
             note.c.role == spelled(Role.REJECTION.value),
+            # Not "IS NULL": another index has those, and that is all that was made lately.
+            func.coalesce(note.c.released_at, 0.0) == 0.0,
             ~planned,
             number_of(mine, delivery.c.state.in_(safe)) > 0,
             number_of(mine, delivery.c.state.not_in(safe)) == 0,

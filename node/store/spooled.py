@@ -1,39 +1,65 @@
-"""Which files of the spool have a row. Asked at start-up only, about all of them."""
+"""The paths of what was received. Asked at start-up only, about all of it.
+
+No index has them: it would cost each instance a page of its own, in the midst of receiving.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select, tuple_
 
 from node.store.tables import conflict, instance
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Column, ColumnElement, Connection
+
+Key = tuple[str, str, str]
+"""Study, series and SOP Instance UID."""
+
+FIRST: Key = ("", "", "")
+"""Before every key."""
+
+_KEY = (instance.c.study_uid, instance.c.series_uid, instance.c.sop_instance_uid)
 
 
-def with_row(db: Connection, paths: Collection[str]) -> frozenset[str]:
-    """Return those of ``paths``, at most 10 000, that have a row, as instance or as conflict."""
-    found = (select(table.c.path).where(table.c.path.in_(paths)) for table in (instance, conflict))
-    return frozenset(path for query in found for path in db.execute(query).scalars())
+def instances_after(
+    db: Connection, key: Key, folders: Collection[str], limit: int
+) -> tuple[tuple[Key, str], ...]:
+    """Return key and path of the next instances whose files are in ``folders``, page by page.
 
-
-def paths_after(
-    db: Connection, sop_instance_uid: str, limit: int
-) -> tuple[tuple[str, str, str], ...]:
-    """Return SOP Instance UID, path and study UID of the next instances, page by page.
+    One series after the other, as they lie in the database.
 
     Args:
         db: Nothing is held open between pages.
-        sop_instance_uid: The last one of the page before; empty for the first page.
+        key: The last one of the page before; ``FIRST`` for the first page.
+        folders: Of the spool: two characters each.
         limit: Instances of a page. An empty page is the end.
     """
     rows = db.execute(
-        select(instance.c.sop_instance_uid, instance.c.path, instance.c.study_uid)
-        .where(instance.c.sop_instance_uid > sop_instance_uid)
-        .order_by(instance.c.sop_instance_uid)
+        select(*_KEY, instance.c.path)
+        .where(tuple_(*_KEY) > tuple_(*key), _is_in(instance.c.path, folders))
+        .order_by(*_KEY)
         .limit(limit)
     )
-    return tuple((row[0], row[1], row[2]) for row in rows)
+    return tuple(((row[0], row[1], row[2]), row[3]) for row in rows)
+
+
+def conflicts(db: Connection, folders: Collection[str]) -> frozenset[str]:
+    """Return the paths of conflicting contents in ``folders``."""
+    rows = db.execute(select(conflict.c.path).where(_is_in(conflict.c.path, folders)))
+    return frozenset(rows.scalars())
+
+
+def _is_in(path: Column[str], folders: Collection[str]) -> ColumnElement[bool]:
+    return func.substr(path, 1, 2).in_(list(folders))
+
+
+def path_of(db: Connection, study_uid: str) -> str | None:
+    """Return the path of some instance of a study; None if there is none."""
+    path: str | None = db.execute(
+        select(instance.c.path).where(instance.c.study_uid == study_uid).limit(1)
+    ).scalar_one_or_none()
+    return path

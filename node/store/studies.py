@@ -13,7 +13,7 @@ from sqlalchemy import and_, case, delete, exists, insert, or_, select, true, up
 
 from node.clock import database_now
 from node.domain import CompletedSeries, CompletedStudy, PlannedJob, StoredInstance, StudyState
-from node.store import events
+from node.store import events, transfers
 from node.store.tables import association, instance, series, study
 
 if TYPE_CHECKING:
@@ -209,6 +209,7 @@ def complete_studies(
                 route_at=None,
             )
         )
+        transfers.record_received(db, one.study_uid)
         events.record(
             db, "study_complete", study_uid=one.study_uid, detail=f"revision {one.revision}"
         )

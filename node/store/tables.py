@@ -76,8 +76,14 @@ instance = Table(  # one SOP instance, durable in the spool since before its 0x0
     Column("own_result", Boolean, nullable=False),  # our own object came back: never analysed
     Column("resends", Integer, nullable=False, default=0),
     Column("received_at", Double, nullable=False),  # last time, if it was sent again
+    # Its primary key alone costs each instance a page of its own: no other index may.
     Index(None, "study_uid", "series_uid"),
-    Index(None, "path"),
+    Index(  # of few
+        "ix_instance_own",
+        "received_at",
+        sqlite_where=text("own_result = 1"),
+        postgresql_where=text("own_result"),
+    ),
 )
 
 conflict = Table(  # same SOP Instance UID, other bytes: kept aside for a person
@@ -102,9 +108,12 @@ study = Table(
     # Last revision whose series were put together for pipelines that need several of them.
     Column("routed_revision", Integer, nullable=False, server_default="0"),
     Column("route_at", Double),  # not before; NULL: at once
+    # Last revision whose files were removed: with a later one it has come again.
+    Column("released_revision", Integer, nullable=False, server_default="0"),
     _one_of("state", StudyState),
     Index(None, "state", "last_instance_at"),
     _only("ix_study_unrouted", "completed_at", where="routed_revision < revision"),
+    _only("ix_study_kept", "last_instance_at", where="released_revision < revision"),
 )
 
 series = Table(  # completes on its own, so that its jobs need not wait for the study
@@ -119,6 +128,8 @@ series = Table(  # completes on its own, so that its jobs need not wait for the 
     Column("completed_at", Double),
     Column("routed_revision", Integer, nullable=False),  # last revision that routing has seen
     Column("route_at", Double),  # not before; NULL: at once
+    # The most that were ever removed at once: with fewer than these it is not whole.
+    Column("released_instances", Integer, nullable=False, server_default="0"),
     _one_of("state", StudyState),
     Index(None, "state", "last_instance_at"),
     _only("ix_series_unrouted", "completed_at", where="routed_revision < revision"),
@@ -159,12 +170,12 @@ job = Table(  # one pipeline on one series, recording or study, as it was at one
     Column("timings", Text),  # JSON: stage -> seconds, as the worker measured them
     Column("withheld", Boolean, nullable=False, server_default=false()),  # completed, never sent
     _one_of("state", JobState),
-    Index(None, "state", "priority", "planned_at"),
+    Index(None, "state", "planned_at"),
     Index(None, "study_uid", "series_uid", "pipeline"),
     _only(
         "ix_job_open",
         "priority",
-        "planned_at",
+        "next_attempt_at",
         "id",
         where="state NOT IN ('completed', 'canceled', 'quarantined')",
     ),
@@ -194,7 +205,7 @@ outbox = Table(  # bells to ring; written only with its job, in one transaction
     Column("sequence", Sequence, primary_key=True),
     Column("job_id", Text, ForeignKey("job.id"), nullable=False),
     Column("sent_at", Double),  # NULL: not yet handed to the broker
-    Index(None, "sent_at"),
+    _only("ix_outbox_unsent", "sequence", where="sent_at IS NULL"),
 )
 
 worker = Table(  # one process that runs jobs; the supervisor restarts a silent one
@@ -220,8 +231,9 @@ artifact = Table(  # one result object; its file was durable before this row
     Column("digest", Text, nullable=False),  # SHA-256 of the file
     Column("size_bytes", BigInteger, nullable=False),
     Column("written_at", Double, nullable=False),
+    Column("released_at", Double),  # its file is no longer there
     Index(None, "job_id"),
-    Index(None, "study_uid"),
+    _only("ix_artifact_kept", "written_at", where="released_at IS NULL"),
     _only("ix_artifact_rejection", "job_id", where="role = 'rejection'"),
 )
 
@@ -243,8 +255,7 @@ delivery = Table(  # one object on its way to one destination
     Column("transaction_uid", Text),  # commitment asked for, not yet answered
     _one_of("state", DeliveryState),
     Index(None, "destination", "state", "next_attempt_at"),
-    Index(None, "transaction_uid"),
-    _only("ix_delivery_pending", "destination", where="state = 'pending'"),
+    Index(None, "state", "planned_at"),
 )
 
 commitment = Table(  # one N-ACTION; written before it is sent (PS3.4 J.3.2)
@@ -254,6 +265,48 @@ commitment = Table(  # one N-ACTION; written before it is sent (PS3.4 J.3.2)
     Column("destination", Text, nullable=False),
     Column("requested_at", Double, nullable=False),
     Column("answered_at", Double),
+)
+
+pledge = Table(  # one N-ACTION of a peer: what this node shall answer for (store.pledges)
+    "pledge",
+    metadata,
+    Column("transaction_uid", Text, primary_key=True),
+    Column("calling_ae", Text, primary_key=True),
+    Column("objects", Text, nullable=False),  # JSON: [[SOP class, SOP instance], ...]
+    Column("requested_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Double, nullable=False),  # also the lease of who calls back
+    Column("answered_at", Double),
+    _only("ix_pledge_open", "next_attempt_at", where="answered_at IS NULL"),
+)
+
+safekeeping = Table(  # studies that a peer may have deleted, because this node answers for them
+    "safekeeping",
+    metadata,
+    Column("study_uid", Text, primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+# --- retain, reconcile (store.retention, store.reading) --------------------------------------
+
+removal = Table(  # a file that no row stands for any more, until it is gone
+    "removal",
+    metadata,
+    Column("path", Text, primary_key=True),  # in the spool; or the id of a job, its folder
+    Column("sop_instance_uid", Text, nullable=False),  # "": the folder of a job
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("aside_at", Double),  # moved out of the way; NULL: not yet
+)
+
+reading = Table(  # how far someone has come who reads every file again
+    "reading",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("begun_at", Double, nullable=False),
+    Column("area", Text, nullable=False),  # instances, results
+    Column("after", Text, nullable=False),  # JSON: the key of the last one read
+    Column("files", Integer, nullable=False),  # read since it began
+    Column("faults", Integer, nullable=False),  # found since it began
 )
 
 # --- all -------------------------------------------------------------------------------------
@@ -269,5 +322,4 @@ event = Table(  # append-only: what changed, when, why
     Column("subject", Text),  # destination, SOP class, listener ...
     Column("detail", Text, nullable=False),
     Index(None, "study_uid"),
-    Index(None, "job_id"),
 )

@@ -1,8 +1,9 @@
 """``python -m tests.bench.ledger``: what each step costs, in a new ledger and in one of years.
 
-The same study goes its whole way, received to committed, in both in turn; each step is timed. Then
-how many instances a second are recorded, alone and together, and how many jobs a second one, two
-and four workers claim and finish. On SQLite, in this checkout's build folder.
+The same study goes its whole way, received to committed, in both in turn; of each step is taken
+how long it lasts, and how many pages it reads and writes, on which no other program has an
+influence. Then how many instances a second are recorded, alone and together, and how many jobs a
+second one, two and four workers claim and finish. On SQLite, in this checkout's build folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
@@ -40,7 +43,7 @@ from tests.bench.ledger_history import build
 from tests.peers import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.synchronize import Barrier
 
     from sqlalchemy import Connection
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
 
 FOLDER = REPOSITORY / "build" / "bench"
 SMALL, LARGE = 10_000, 10_000_000
-ROUNDS = 15
+ROUNDS = 40
 GOAL = 1.5
 PLANNED = ("nothing to do", "complete", "route", "plan", "ring", "claim", "finish", "deliver")
 """The steps that the goal is about."""
@@ -57,10 +60,28 @@ WORKERS = (1, 2, 4)
 SLICES = 20
 JOBS = 120
 READ_BYTES = 1 << 24
+PAGE_BYTES = 4096
 
 Made = TypeVar("Made")
-Costs = dict[str, list[float]]
-"""Seconds of each step, one of every round."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one step.
+
+    Attributes:
+        seconds: That it took.
+        read: Pages that were not in the connection's own memory; most are in the kernel's.
+        written: Pages, into the write-ahead log or from there to their place.
+    """
+
+    seconds: float
+    read: float
+    written: float
+
+
+Costs = dict[str, list[Cost]]
+"""Of each step, one of every round."""
 
 
 def main() -> int:
@@ -79,7 +100,7 @@ def measure(console: Console, instances: int = LARGE, rounds: int = ROUNDS) -> d
     """Measure and print; the large ledger stays in build/bench, and is made once.
 
     Returns:
-        Medians in seconds by ledger and step, records and jobs per second, and the goals.
+        Medians of ``Cost`` by ledger and step, records and jobs per second, and the goals.
     """
     costs: dict[int, Costs] = {}
     rates: dict[int, dict[str, float]] = {}
@@ -89,14 +110,14 @@ def measure(console: Console, instances: int = LARGE, rounds: int = ROUNDS) -> d
         costs = {size: {} for size in ledgers}
         for _ in range(rounds + 1):
             for size, ledger in opened.items():
-                for step, seconds in _way_of_a_study(ledger):
-                    costs[size].setdefault(step, []).append(seconds)
+                for step, cost in _way_of_a_study(ledger):
+                    costs[size].setdefault(step, []).append(cost)
         for size, url in ledgers.items():
             rates[size] = {f"{n} together": _records_per_s(opened[size], n) for n in BATCHES}
             steps.settle(opened[size])
             rates[size] |= {f"{n} workers": _jobs_per_s(url, opened[size], n) for n in WORKERS}
     medians = {
-        size: {step: statistics.median(seconds[1:]) for step, seconds in of.items()}
+        size: {step: _median(of_step[1:]) for step, of_step in of.items()}
         for size, of in costs.items()
     }
     console.print(_costs_table(medians))
@@ -104,11 +125,20 @@ def measure(console: Console, instances: int = LARGE, rounds: int = ROUNDS) -> d
     small, large = medians[SMALL], medians[instances]
     judged = [
         goals.at_most(
-            f"ledger: {step}, {instances:,} to {SMALL:,}", large[step] / small[step], GOAL
+            f"ledger: {step}, {instances:,} to {SMALL:,}",
+            large[step].seconds / small[step].seconds,
+            GOAL,
         )
         for step in PLANNED
     ]
-    return {"instances": [SMALL, instances], "seconds": medians, "rates": rates, "goals": judged}
+    of_each = {
+        name: {
+            size: {step: getattr(cost, name) for step, cost in of.items()}
+            for size, of in medians.items()
+        }
+        for name in Cost.__dataclass_fields__
+    }
+    return {"instances": [SMALL, instances], **of_each, "rates": rates, "goals": judged}
 
 
 @contextmanager
@@ -137,33 +167,56 @@ def _ledger(instances: int) -> Iterator[str]:
 # --- the way of one study --------------------------------------------------------------------
 
 
-def _way_of_a_study(ledger: Ledger) -> Iterator[tuple[str, float]]:
-    """Take a new study through every step; yield what was done and the seconds it took."""
+def _way_of_a_study(ledger: Ledger) -> Iterator[tuple[str, Cost]]:
+    """Take a new study through every step; yield what was done and what it cost."""
     study_uid, series_uid = steps.uid(), steps.uid()
-    yield "nothing to do", _timed(lambda: steps.look(ledger))[0]
+    yield "nothing to do", _cost(lambda: steps.look(ledger))[0]
     slices = steps.slices(SLICES, study_uid, series_uid)
-    yield "record 20", _timed(lambda: steps.record(ledger, slices))[0]
-    yield "complete", _timed(lambda: steps.complete(ledger))[0]
-    seconds, ((series,), _, _) = _timed(lambda: steps.look(ledger))
-    yield "route", seconds
+    yield "record 20", _cost(lambda: steps.record(ledger, slices))[0]
+    yield "complete", _cost(lambda: steps.complete(ledger))[0]
+    cost, ((series,), _, _) = _cost(lambda: steps.look(ledger))
+    yield "route", cost
     job = steps.job(study_uid, series_uid)
-    yield "plan", _timed(lambda: steps.plan(ledger, series, job))[0]
+    yield "plan", _cost(lambda: steps.plan(ledger, series, job))[0]
     steps.settle(ledger)
-    yield "ring", _timed(lambda: steps.ring(ledger))[0]
-    seconds, lease = _timed(lambda: steps.claim(ledger))
-    yield "claim", seconds
-    yield "finish", _timed(lambda: steps.finish(ledger, lease))[0]
-    yield "deliver", _timed(lambda: steps.deliver(ledger))[0]
-    yield "commit", _timed(lambda: steps.commit(ledger))[0]
+    yield "ring", _cost(lambda: steps.ring(ledger))[0]
+    cost, lease = _cost(lambda: steps.claim(ledger))
+    yield "claim", cost
+    yield "finish", _cost(lambda: steps.finish(ledger, lease))[0]
+    yield "deliver", _cost(lambda: steps.deliver(ledger))[0]
+    yield "commit", _cost(lambda: steps.commit(ledger))[0]
     with ledger.read() as db:
-        yield "radnode studies", _timed(lambda: listing.studies(db, 20))[0]
-        yield "radnode status", _timed(lambda: listing.counts(db))[0]
+        yield "radnode studies", _cost(lambda: listing.studies(db, 20))[0]
+        yield "radnode jobs", _cost(lambda: listing.jobs(db, 20))[0]
+        yield "radnode deliveries", _cost(lambda: listing.deliveries(db, 20))[0]
+        yield "radnode watch", _cost(lambda: listing.counts(db))[0]
 
 
 def _timed(step: Callable[[], Made]) -> tuple[float, Made]:
     begun = time.perf_counter()
     made = step()
     return time.perf_counter() - begun, made
+
+
+def _cost(step: Callable[[], Made]) -> tuple[Cost, Made]:
+    read, written = _bytes_moved()
+    seconds, made = _timed(step)
+    read_then, written_then = _bytes_moved()
+    pages = ((read_then - read) / PAGE_BYTES, (written_then - written) / PAGE_BYTES)
+    return Cost(seconds, *pages), made
+
+
+def _bytes_moved() -> tuple[int, int]:
+    """Return what this process has read and written so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    counted = dict(line.split(": ") for line in lines)
+    return int(counted["rchar"]), int(counted["wchar"])
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    """Return the median of each figure by itself."""
+    names = Cost.__dataclass_fields__
+    return Cost(*(statistics.median(getattr(one, name) for one in costs) for name in names))
 
 
 # --- how many a second -----------------------------------------------------------------------
@@ -229,15 +282,24 @@ def _undelivered(db: Connection) -> list[str]:
 # --- what is shown ---------------------------------------------------------------------------
 
 
-def _costs_table(medians: dict[int, dict[str, float]]) -> Table:
+def _costs_table(medians: dict[int, dict[str, Cost]]) -> Table:
     small, large = medians
-    table = Table(title="Milliseconds of a step, by instances in the ledger; medians", box=None)
-    for column in ("", f"{small:,}", f"{large:,}", "ratio"):
-        table.add_column(column, justify="right" if column else "left")
-    for step, seconds in medians[small].items():
+    title = f"A step in a ledger of {small:,} instances, then of {large:,}; medians"
+    table = Table(title=title, box=None)
+    for column in ("", "ms", "ms", "ratio", "pages read", "", "written", ""):
+        table.add_column(column, justify="right" if table.columns else "left")
+    for step, cost in medians[small].items():
         other = medians[large][step]
-        cells = (f"{seconds * 1e3:.2f}", f"{other * 1e3:.2f}", f"{other / seconds:.2f}")
-        table.add_row(step, *cells)
+        table.add_row(
+            step,
+            f"{cost.seconds * 1e3:.2f}",
+            f"{other.seconds * 1e3:.2f}",
+            f"{other.seconds / cost.seconds:.2f}",
+            f"{cost.read:.0f}",
+            f"{other.read:.0f}",
+            f"{cost.written:.0f}",
+            f"{other.written:.0f}",
+        )
     return table
 
 

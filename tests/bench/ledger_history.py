@@ -1,7 +1,7 @@
 """Ledgers with years behind them: every study received, judged, sent and committed to.
 
 Written by SQL straight into SQLite. Keys are spread evenly over all that are possible, so that a
-random new one falls between any two: the worst case for an index.
+random new one falls between any two, and onto a page that is full: the worst case for an index.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ LONG_AGO = "(julianday('now') - 2440587.5) * 86400.0 - 1e6"
 
 
 def build(path: Path, instances: int) -> None:
-    """Make a ledger of so many instances at ``path``, unless there is one."""
+    """Make a ledger of so many instances at ``path``; one that is there gets the present schema."""
     if path.exists():
+        migrate(f"sqlite:///{path}")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")

@@ -17,6 +17,7 @@ LONGEST_MEDIAN = 150
 
 GENERATED = {
     "sr_templates/code_table.py",  # the code table: a line per code
+    "node/deidentify/table.py",  # PS3.15 table E.1-1: a line per attribute
 }
 
 EDGES = {

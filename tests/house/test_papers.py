@@ -21,7 +21,8 @@ VERBS = {
     *("init", "check", "up", "listen", "work", "relay", "deliver"),
     *("watch", "studies", "jobs", "deliveries", "show", "why", "retry", "cancel", "logs"),
     *("send", "echo", "verify", "run", "pipelines", "models", "compare", "reanalyse"),
-    *("train", "evaluate"),
+    *("retain", "reconcile", "release", "discard"),
+    *("train", "evaluate", "audit", "export", "password"),
 }
 
 

@@ -100,6 +100,7 @@ class Department:
     Attributes:
         gate: FIFO that the slow pipeline waits at.
         broker: Folder of whatever the broker writes.
+        temporary: Folder of what the node's processes put into TMPDIR.
     """
 
     node: Node
@@ -109,6 +110,7 @@ class Department:
     pacs: Pacs
     gate: Path
     broker: Path
+    temporary: Path
 
     @property
     def port(self) -> int:
@@ -326,17 +328,19 @@ def department(
             },
             routes=ROUTES,
         )
-        gate, site = folder / "gate", folder / "site"
+        gate, site, temporary = folder / "gate", folder / "site", folder / "tmp"
         os.mkfifo(gate)
         site.mkdir()
+        temporary.mkdir()
         environment = bright_spot.install(site) | two_series.install(site)
         environment[bright_spot.GATE_VARIABLE] = str(gate)
+        environment["TMPDIR"] = str(temporary)
         node = Node(settings, write_config(settings, folder / "radnode.toml"), environment)
         stack.callback(node.stop)
         node.start("up")
         node.listening()
         ledger = stack.enter_context(open_ledger(settings))
-        running = Department(node, ledger, keeper, storescp, pacs, gate, broker_folder)
+        running = Department(node, ledger, keeper, storescp, pacs, gate, broker_folder, temporary)
         try:
             yield running
         finally:

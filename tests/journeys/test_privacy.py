@@ -1,4 +1,7 @@
-"""Patients are in the spool and in the results, and nowhere else."""
+"""Patients are in the spool and in the results, and nowhere else.
+
+Each text element that there is holds a canary, in every image: a name that is found by searching.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from sqlalchemy import select
 from node.domain import DeliveryState, JobState
 from node.store.tables import metadata
 from tests.journeys.department import SCRIPTED, study_uid
-from tests.peers import bright_spot, wait_until
+from tests.node.canaries import CANARY as NAME
+from tests.node.canaries import plant
+from tests.peers import REPOSITORY, bright_spot, wait_until
 from tests.peers.pacs import Script
 from tests.peers.scanner import send
 
@@ -40,9 +45,10 @@ CANARY = re.compile(rb"canary|19010203", re.IGNORECASE)
 
 
 def canaries(root: str, number: int = 6) -> Study:
-    """Return a CT that names a patient wherever a scanner may."""
+    """Return a CT that names a patient wherever a scanner may, and wherever none would."""
     study = bright_spot.ct_series(root, number)
     for image in study:
+        plant(image)
         for keyword, value in IDENTITY.items():
             setattr(image, keyword, value)
     return study
@@ -57,6 +63,14 @@ def legible(content: bytes) -> bytes:
     """Return bytes with what is Base64 in them also read: Celery's messages are."""
     encoded = re.findall(rb"[A-Za-z0-9+/]{16,}={0,2}", content)
     return content + b"".join(base64.b64decode(one[: len(one) // 4 * 4]) for one in encoded)
+
+
+def said_in(path: Path) -> bool:
+    """Whether a file names the patient, as text or in Base64."""
+    try:
+        return CANARY.search(legible(path.read_bytes())) is not None
+    except FileNotFoundError:  # gone since it was listed
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +110,18 @@ def test_a_patient_is_named_in_the_spool_and_in_the_results_and_nowhere_else(
     allowed = (settings.spool_folder, settings.artifact_folder)
     for folder in allowed:
         assert any(CANARY.search(path.read_bytes()) for path in everywhere(folder))
+    received = b"".join(path.read_bytes() for path in everywhere(settings.spool_folder))
+    assert len(set(re.findall(NAME.encode() + rb"\d+", received))) >= 500
     suspects = [
         path
         for path in everywhere(settings.data) + everywhere(department.broker)
         if not any(path.is_relative_to(folder) for folder in allowed)
     ]
     suspects.append(settings.data.parent / "node.log")
-    assert [path for path in suspects if CANARY.search(legible(path.read_bytes()))] == []
+    assert [path for path in suspects if said_in(path)] == []
     assert everywhere(settings.work_folder) == []
+    assert [path for path in everywhere(department.temporary) if said_in(path)] == []
+    assert list(REPOSITORY.glob("core*")) == []
     assert not any(CANARY.search(str(path).encode()) for path in everywhere(settings.data))
 
 

@@ -109,6 +109,31 @@ def test_bells_are_heard_also_after_the_broker_lost_everything_and_after_it_was_
         wait_until(lambda: bell.unheard(app) == 0, what="An empty queue")
 
 
+POISON = {
+    "a pickle": {"content-type": "application/x-python-serialize"},
+    "another content type": {"content-type": "text/html"},
+    "an unknown task": {"headers": {"task": "os.system", "id": "1", "lang": "py"}},
+    "no headers": {"headers": {}},
+    "no properties": {"properties": {}},
+    "no arguments": {"body": base64.b64encode(b"[[], {}, {}]").decode()},
+}
+
+
+@pytest.mark.parametrize("broker", ["valkey"], indirect=True)
+def test_a_message_that_is_no_bell_keeps_no_bell_from_being_heard(
+    app: Celery, outside: Settings, broker: Broker, tmp_path: Path
+) -> None:
+    """C15: whoever reaches the broker may write into the queue."""
+    bell.ring(app, "some job")
+    (raw,) = broker.client().lrange(KEY, 0, -1)
+    with listening(outside, tmp_path) as ear:
+        ear.heard(1)
+        for changes in POISON.values():
+            broker.client().lpush(KEY, json.dumps(json.loads(raw) | changes))
+        bell.ring(app, "the next job")
+        ear.heard(2)
+
+
 def test_an_absent_broker_is_told_without_its_password(broker: Broker, outside: Settings) -> None:
     url = outside.broker.replace("redis://", "redis://:hunter2@")
     broker.stop()

@@ -12,6 +12,7 @@ from click import Context
 from rich.console import Console
 
 from node import cli, watch
+from node.dimse.identity import Users
 from node.log import short
 from node.settings import DimseDestination, Settings
 from node.store import deliveries, jobs, workers
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 VERBS = [
     *("init", "check", "up", "listen", "work", "relay", "deliver", "watch", "studies", "jobs"),
     *("deliveries", "show", "why", "retry", "cancel", "reanalyse", "send", "echo", "verify", "run"),
-    *("pipelines", "logs", "models", "compare", "train", "evaluate"),
+    *("retain", "reconcile", "release", "discard"),
+    *("pipelines", "logs", "models", "compare", "train", "evaluate", "export", "audit"),
+    "password",
 ]
 
 once = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -49,6 +52,8 @@ def test_a_verb_explains_itself_and_takes_a_configuration(radnode: Command, verb
     assert "Usage:" in said.out
     command = cli.main.get_command(Context(cli.main), verb)
     assert command
+    if verb == "password":  # it looks into no configuration
+        return
     assert "--config" in [option for one in command.params for option in one.opts]
 
 
@@ -320,3 +325,9 @@ def test_the_installed_command_is_the_same_one(
         [*command, radnode.config], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert len(json.loads(finished.stdout)) == 1
+
+
+def test_a_passcode_is_printed_as_what_the_configuration_holds(radnode: Command) -> None:
+    said = radnode("password", "--passcode", "correct horse")
+    assert said.status == 0
+    assert Users({"ct1": said.out.strip()})._knows("ct1", b"correct horse")

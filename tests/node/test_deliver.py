@@ -445,7 +445,19 @@ def test_an_outage_is_learned_once_for_all_that_waits_and_is_no_objects_fault(
     assert all("No answer" in row.what for row in rows(ledger))
     assert [row.attempts for row in rows(ledger)] == [0] * 6
     for row in rows(ledger):
-        assert row.next_attempt_at == pytest.approx(before + 80.0, abs=20.0)
+        assert row.next_attempt_at == pytest.approx(before + 30.0, abs=10.0)
+
+
+def test_a_pacs_that_was_away_for_a_weekend_is_found_within_minutes_of_its_return(
+    settings: Settings, ledger: Ledger
+) -> None:
+    settings = to(settings, pacs=dimse(free_port()))
+    waiting_result(settings, ledger, ["pacs"])
+    before = time.time()
+    with pytest.raises(PeerUnreachable):
+        deliver.deliver_study(settings, ledger, "pacs", attempts=5_000)
+    for row in rows(ledger):
+        assert row.next_attempt_at < before + 60.0
 
 
 def test_an_object_that_the_pacs_chokes_on_holds_nothing_up(

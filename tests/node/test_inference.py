@@ -75,6 +75,11 @@ class Hangs(Harmless):
         time.sleep(600)
 
 
+class Computes(Harmless):
+    def run(self, ct):
+        subprocess.run([sys.executable, "-c", "while True: pass"])
+
+
 class Raises(Harmless):
     def run(self, ct):
         raise RuntimeError("Phantom^Bright has no head")
@@ -149,6 +154,7 @@ NAMES = {
     "crashes": "Crashes",
     "exits": "Exits",
     "hangs": "Hangs",
+    "computes": "Computes",
     "raises": "Raises",
     "eats": "Eats",
     "prints": "Prints",
@@ -344,6 +350,25 @@ def test_a_model_that_closes_the_pipe_and_hangs_holds_up_nobody(
     monkeypatch.setattr("node.inference.GRACE_S", 0.1)
     assert model.fails("closes") == "The inference process closed its pipe."
     assert model.run("harmless")["outcome"] == "nothing_found"
+
+
+def test_a_model_that_waits_for_ever_is_found_long_before_its_deadline(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.run("harmless")
+    monkeypatch.setattr("node.inference.STILL_S", 1.0)
+    assert model.fails("hangs").startswith("The model hangs:")
+    assert model.run("harmless")["outcome"] == "nothing_found"
+
+
+def test_a_model_that_computes_is_not_called_hanging(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.run("harmless")
+    monkeypatch.setattr("node.inference.STILL_S", 2.0)
+    assert (
+        model.fails("computes", deadline_s=5.0) == "The model did not finish before its deadline."
+    )
 
 
 def test_a_model_may_print_what_it_likes(model: Model) -> None:

@@ -110,9 +110,24 @@ def test_what_libraries_say_in_passing_is_not_logged(tmp_path: Path) -> None:
     program = """
 for name in ("pynetdicom.assoc", "pydicom", "celery.worker", "kombu"):
     logging.getLogger(name).info(patient)
-warnings.warn(f"Invalid value for VR PN: {patient}")
+warnings.warn(patient, DeprecationWarning)
 """
     assert events_of(program, tmp_path) == []
+
+
+def test_a_warning_is_told_by_kind_and_place_once_and_never_by_its_words(tmp_path: Path) -> None:
+    """pydicom quotes the value: ``Invalid value for VR UI: '...'``."""
+    program = """
+from pydicom import Dataset, config
+for number in range(3):
+    data_set = Dataset()
+    data_set.StudyInstanceUID = patient + str(number)
+    data_set.PatientBirthDate = patient + str(number)
+"""
+    events = events_of(program, tmp_path)
+    assert {event["event"] for event in events} == {"warned"}
+    places_told = [(event["kind"], event["at"]) for event in events]
+    assert len(places_told) == len(set(places_told)) > 0
 
 
 @pytest.mark.parametrize("logger", ["pydicom", "pynetdicom.events"])

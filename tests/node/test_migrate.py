@@ -6,7 +6,7 @@ import subprocess
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -14,11 +14,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import MetaData, text
 from sqlalchemy.exc import IntegrityError
 
 from node.errors import ConfigError
-from node.store import workers
+from node.store import bells, workers
 from node.store.ledger import Ledger
 from node.store.migrate import migrate
 from node.store.tables import job, metadata, study
@@ -28,6 +28,8 @@ from tests.peers import REPOSITORY
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
     from node.settings import Settings
     from tests.peers.postgres import Postgres
@@ -90,6 +92,54 @@ def test_an_upgrade_leaves_the_studies_of_before_as_they_are(empty: str) -> None
             "1.2": 2,
             "1.3": 0,
         }
+
+
+FIRST_STATES = {
+    "study": "complete",
+    "series": "complete",
+    "job": "scheduled",
+    "delivery": "pending",
+    "pipeline_mode": "shadow",
+}
+
+
+def fill(db: Connection) -> dict[str, dict[str, Any]]:
+    """Insert one row into every table that there is; return them by table."""
+    there = MetaData()
+    there.reflect(db)
+    filled: dict[str, dict[str, Any]] = {}
+    for table in there.sorted_tables:
+        if table.name == "alembic_version":
+            continue
+        row: dict[str, Any] = {}
+        for column in table.columns:
+            kind = column.type.python_type
+            row[column.name] = "1.2" if kind is str else kind(1)
+            if column.name in ("state", "mode"):
+                row[column.name] = FIRST_STATES[table.name]
+        if table.name == "outbox":
+            row["sent_at"] = None
+        db.execute(table.insert().values(row))
+        filled[table.name] = row
+    return filled
+
+
+@pytest.mark.parametrize("before", ["0001", "0004"])
+def test_an_upgrade_keeps_every_row(empty: str, before: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(REPOSITORY / "node/store/migrations"))
+    with Ledger.open(empty) as ledger, ledger.write() as db:
+        config.attributes["connection"] = db
+        command.upgrade(config, before)
+        filled = fill(db)
+    migrate(empty)
+    with Ledger.open(empty) as ledger:
+        assert differences(ledger) == []
+        for name, row in filled.items():
+            (kept,) = rows(ledger, metadata.tables[name])
+            assert {column: kept._mapping[column] for column in row} == row
+        with ledger.read() as db:
+            assert bells.unrung(db) == ((1, "1.2"),)
 
 
 def test_every_role_of_a_new_node_may_migrate_at_once(empty: str) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,20 +19,23 @@ from pynetdicom.sop_class import (
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
+from sqlalchemy import update
 
 from node import pledge
 from node.settings import DimseDestination
 from node.spool import Spool
+from node.store import retention
 from node.store.tables import pledge as pledge_table
+from node.store.tables import series, study
 from tests.node.receiving import event_rows, instances, listening, rows
-from tests.peers import dcmtk, free_port, wait_until
+from tests.peers import REPOSITORY, dcmtk, free_port, wait_until
 from tests.peers.orthanc import orthanc
 from tests.peers.scanner import associate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLICE = get_testdata_file("CT_small.dcm")
+SLICE = Path(str(get_testdata_file("CT_small.dcm")))
 ABSENT = "1.2.840.99999.1"
 
 
@@ -68,7 +76,7 @@ class Scu:
         status, _ = self.association.send_n_action(
             information, action, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
-        return int(status.Status)
+        return int(status.get("Status", -1))  # it may have aborted meanwhile
 
     def report(self) -> tuple[int, Dataset]:
         wait_until(lambda: self.reports, what="The report")
@@ -215,3 +223,50 @@ def test_who_is_away_is_told_later(settings, ledger, tmp_path):
     assert row["next_attempt_at"] > row["requested_at"]
     assert not pledge.run_once(known, ledger)
     assert scu.reports == []
+
+
+def test_what_was_answered_for_stays_until_a_person_releases_it(port, ledger, scu):
+    kept = received(port, ledger)
+    study_uid = instances(ledger)[0]["study_uid"]
+    done = {"state": "complete", "completed_at": 0.0, "routed_revision": 9}
+    with ledger.write() as db:
+        db.execute(update(series).values(**done))
+        db.execute(update(study).values(**done, last_instance_at=0.0, revision=1))
+    with ledger.read() as db:
+        assert retention.final_studies(db, (), for_s=60.0) == (study_uid,)
+    assert scu.ask(kept) == 0x0000
+    scu.report()
+    with ledger.write() as db:
+        assert retention.final_studies(db, (), for_s=60.0) == ()
+        released = retention.release_study(db, study_uid, (), why="asked for")
+    assert released is not None
+
+
+def test_who_was_told_when_the_process_died_is_told_once_more(settings, ledger, tmp_path):
+    with with_orthanc(settings, ledger, tmp_path) as (modality, known, port):
+        kept = received(port, ledger)
+        asked = modality.ask_for_commitment("RADNODE", [kept])
+        killed = subprocess.run(
+            [sys.executable, "-c", _RUN, known.model_dump_json()],
+            env=os.environ | {"RADNODE_CRASH_AT": "pledge.told"},
+            cwd=REPOSITORY,
+            check=False,
+            timeout=120,
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert rows(ledger, pledge_table)[0]["answered_at"] is None
+        with ledger.write() as db:  # its lease has run out
+            db.execute(update(pledge_table).values(next_attempt_at=0.0))
+        assert pledge.run_once(known, ledger)
+        assert rows(ledger, pledge_table)[0]["answered_at"]
+        assert modality.commitment(asked)["Status"] == "Success"
+
+
+_RUN = """
+import sys
+from node import pledge
+from node.settings import Settings
+from node.store.ledger import open_ledger
+settings = Settings.model_validate_json(sys.argv[1])
+pledge.run_once(settings, open_ledger(settings))
+"""

@@ -173,7 +173,8 @@ def test_of_two_contents_under_one_uid_the_one_that_came_first_is_the_instance(
 
 
 def test_an_instance_whose_file_is_gone_is_told_once_a_study(settings, ledger, monkeypatch):
-    monkeypatch.setattr("node.reindex.AT_ONCE", 2)
+    monkeypatch.setattr("node.reindex.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("node.reindex.FILES_AT_ONCE", 1)
     for study in ("1.2.3", "1.2.4"):
         for number in range(1, 4):
             leave(settings, scanner.ct_slice(number, study=study, series=f"{study}.4"))

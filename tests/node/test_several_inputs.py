@@ -14,7 +14,7 @@ from sqlalchemy import update
 from node import plan
 from node.domain import JobState, Outcome, Priority
 from node.settings import Complete, FolderDestination, Route, Settings
-from node.store import deliveries, listing
+from node.store import deliveries, listing, retention
 from node.store.tables import delivery, instance, job, job_input, outbox, study
 from node.store.tables import series as a_series
 from node.worker import Worker
@@ -174,6 +174,24 @@ def test_what_never_came_is_planned_once_to_be_said_aloud(node: Department) -> N
 
 
 @once
+def test_of_what_comes_after_the_release_of_its_study_nobody_says_that_the_rest_never_came(
+    node: Department,
+) -> None:
+    node.receive(NATIVE, CONTRAST)
+    assert node.plan() == 1
+    with node.ledger.write() as db:
+        db.execute(update(job).values(state="canceled"))
+        assert retention.release_study(db, str(NATIVE[0].StudyInstanceUID), (), why="test")
+    node.receive(REPEATED)
+    node.wait_in_vain()
+    assert node.plan() == 1
+    assert events(node.ledger, "input_missing") == []
+    (told,) = events(node.ledger, "not_planned")
+    assert "were released and have not come again" in told.detail
+    node.receive(NATIVE, CONTRAST)
+    assert node.plan() == 2  # now with the repeated one
+
+
 def test_a_study_with_none_of_the_inputs_is_no_job(node: Department) -> None:
     node.receive(LOCALIZER)
     node.plan()

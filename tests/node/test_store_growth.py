@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from node.domain import DeliveryState
+from node.domain import Artifact, DeliveryState, Outcome
 from node.store import (
     bells,
     commitments,
     deliveries,
     jobs,
+    listing,
     outages,
+    plans,
+    receiving,
     rejections,
     routing,
     studies,
@@ -21,7 +25,7 @@ from node.store import (
 )
 from node.store.ledger import Ledger
 from tests.bench.ledger_history import DESTINATION, build
-from tests.node.ledger_rows import plan, planned
+from tests.node.ledger_rows import arrived, plan, planned, uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +35,41 @@ if TYPE_CHECKING:
     Step = Callable[[Connection], Any]
 
 A_MINUTE = (60.0, {"CT": 30.0})
+
+NUMBERS = itertools.count()
+"""Of what is new."""
+
+
+def receive(db: Connection) -> None:
+    """Twenty new instances."""
+    receiving.record_instances(db, [arrived(next(NUMBERS)) for _ in range(20)])
+
+
+def finish(db: Connection) -> None:
+    """A job, planned and done."""
+    plans.plan(db, planned(f"job {next(NUMBERS)}"))
+    lease = jobs.claim(db, "worker")
+    assert lease is not None
+    row: dict[str, Any] = dict.fromkeys(Artifact.__dataclass_fields__, "")
+    row |= {"study_uid": lease.job.study_uid, "job_id": lease.job.id, "size_bytes": 1}
+    made = Artifact(**row | {"sop_instance_uid": uid("made", lease.job.id)})
+    deliveries.write_artifact(db, made)
+    deliveries.plan_deliveries(db, [made], DESTINATION)
+    jobs.finish(db, lease, Outcome.FOUND, "{}")
+
+
+def deliver(db: Connection) -> None:
+    """The result of a job, sent, and committed to at the second asking."""
+    finish(db)
+    for due in deliveries.claim_due(db, DESTINATION):
+        deliveries.mark_sent(db, due.sop_instance_uid, DESTINATION, status=None)
+    for _ in range(2):
+        asked = commitments.claim_uncommitted(db, DESTINATION, timeout_s=60.0)
+        assert asked is not None
+        commitments.abandon_commitment(db, asked.transaction_uid, what="", retry_in_s=0.0)
+    uids = [sop_instance_uid for _, sop_instance_uid in asked.references]
+    commitments.mark_committed(db, asked.transaction_uid, uids)
+
 
 STEPS: dict[str, Step] = {
     "is anything receiving": studies.anything_receiving,
@@ -50,6 +89,13 @@ STEPS: dict[str, Step] = {
     "uncommitted": lambda db: commitments.claim_uncommitted(db, DESTINATION, timeout_s=60.0),
     "reject": lambda db: rejections.plan_due(db, DESTINATION, commits=True),
     "a listener starts": lambda db: studies.close_associations_of(db, "listen-1"),
+    "receive": receive,
+    "plan, claim and finish": finish,
+    "send and commit": deliver,
+    "radnode studies": lambda db: listing.studies(db, 5),
+    "radnode jobs": lambda db: listing.jobs(db, 5),
+    "radnode deliveries": lambda db: listing.deliveries(db, 5),
+    "radnode watch": listing.counts,
 }
 
 

@@ -83,7 +83,9 @@ def left_of(ledger: Ledger, patient: str) -> dict[str, list[Any]]:
     }
     for table in (instance, conflict, study, series):
         found[table.name].sort(key=str)
-    found["event"] = [one for one in found["event"] if "complete" not in one["kind"]]
+    # What is told when they are complete comes in the order of their UIDs, which differ.
+    when_complete = ("complete", "received")
+    found["event"] = [one for one in found["event"] if not one["kind"].endswith(when_complete)]
     return found
 
 

@@ -80,8 +80,24 @@ def test_a_spool_file_has_a_row_as_instance_or_as_conflict(ledger: Ledger) -> No
     record(ledger)
     record(ledger, digest="f" * 64, path="ff/other.dcm")
     with ledger.read() as db:
-        known = spooled.with_row(db, ["ab/1.dcm", "ff/other.dcm", "ff/unknown.dcm"])
-    assert known == {"ab/1.dcm", "ff/other.dcm"}
+        known = spooled.instances_after(db, spooled.FIRST, ["ab", "ff"], 10)
+        assert [path for _, path in known] == ["ab/1.dcm"]
+        assert spooled.instances_after(db, spooled.FIRST, ["ff"], 10) == ()
+        assert spooled.conflicts(db, ["ab", "ff"]) == {"ff/other.dcm"}
+        assert spooled.conflicts(db, ["ab"]) == set()
+
+
+def test_every_instance_is_on_one_page_however_long_a_page_is(ledger: Ledger) -> None:
+    for number in range(12):
+        record(ledger, number, study_uid=uid("study", number % 2), series_uid=uid(number % 3))
+    for limit in (1, 2, 5, 12):
+        found: list[str] = []
+        key = spooled.FIRST
+        with ledger.read() as db:
+            while page := spooled.instances_after(db, key, ["ab"], limit):
+                found += [path for _, path in page]
+                key = page[-1][0]
+        assert sorted(found) == sorted(f"ab/{number}.dcm" for number in range(12))
 
 
 def test_our_own_result_opens_no_study(ledger: Ledger) -> None:

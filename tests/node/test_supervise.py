@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ROLES = ("broker", "listen", "relay", "deliver", "work")
+ROLES = ("broker", "listen", "relay", "deliver", "retain", "work", "audit")
 
 once = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
@@ -291,7 +291,7 @@ def test_a_node_has_as_many_listeners_and_workers_as_its_settings_say(tmp_path: 
     )
     names = [role.name for role in supervise.roles(more)]
     assert names == [
-        *("listen-1", "listen-2", "relay", "deliver"),
+        *("audit", "listen-1", "listen-2", "relay", "deliver", "retain"),
         *(worker_name(number) for number in (1, 2, 3)),
     ]
     assert supervise.roles(settings)[0].name == "broker"
@@ -311,5 +311,4 @@ def test_a_node_does_not_start_where_something_else_listens(tmp_path, monkeypatc
 
 
 def test_an_address_that_is_not_there_yet_is_left_to_the_listeners():
-    listen = Listen(host="192.0.2.1")  # of no host (RFC 5737)
-    supervise._require_port(listen, threading.Event())
+    supervise._require_port("192.0.2.1", 11112, threading.Event())  # of no host (RFC 5737)

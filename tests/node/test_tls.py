@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from node.store.ledger import Ledger
 
 SCANNER, NODE, PACS = "ct1.hospital.example", "localhost", "localhost"
-SLICE = get_testdata_file("CT_small.dcm")
+SLICE = Path(str(get_testdata_file("CT_small.dcm")))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def send(port: int, authority: Authority, who: Identity, *options: str, ae: str 
 def echoes(port: int, how: ssl.SSLContext | None, *, ae: str = "CT1") -> bool:
     entity = AE(ae)
     entity.add_requested_context(Verification)
-    tls = how and (how, NODE)
+    tls = None if how is None else (how, NODE)
     association = entity.associate("127.0.0.1", port, ae_title="RADNODE", tls_args=tls)
     if not association.is_established:
         return False
@@ -242,7 +242,7 @@ def test_results_go_out_over_tls(settings, authority, node, pacs):
     where = destination(pacs.port, authority, node)
     assert sender.echo(settings, where) > 0.0
     image = dcmread(SLICE)
-    sent = dict(sender.send(settings, where, {str(image.SOPInstanceUID): Path(SLICE)}))
+    sent = dict(sender.send(settings, where, {str(image.SOPInstanceUID): SLICE}))
     assert sent == {str(image.SOPInstanceUID): 0x0000}
     (received,) = pacs.datasets()
     assert received.PixelData == image.PixelData

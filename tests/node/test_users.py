@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from node.store.ledger import Ledger
 
 PASSCODE = "correct horse"
-SLICE = get_testdata_file("CT_small.dcm")
+SLICE = Path(str(get_testdata_file("CT_small.dcm")))
 
 
 @pytest.fixture

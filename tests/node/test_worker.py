@@ -259,6 +259,10 @@ def test_what_a_killed_worker_left_is_swept_and_what_a_live_one_holds_is_not(
         folder.mkdir(parents=True)
     worker._sweep()
     assert list(routed.work_folder.iterdir()) == [held]
+    with ledger.write() as db:
+        db.execute(update(job).values(lease_until=0.0))
+    worker._drain()
+    assert not list(routed.work_folder.iterdir())
 
 
 def test_after_an_upgrade_waiting_jobs_are_planned_anew(routed, ledger, worker, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
@@ -16,6 +16,9 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
 )
 from pynetdicom.presentation import build_context
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 ASSOCIATE_AC = 2
@@ -72,21 +75,42 @@ def accept(listener: socket.socket, *, maximum_bytes: int = 16_384) -> socket.so
     return connection
 
 
-def call(port: int, sop_class_uid: str, *, maximum_bytes: int = 16_384) -> socket.socket:
-    """Open an association for one SOP class, in Explicit VR Little Endian."""
-    proposed = A_ASSOCIATE()
-    proposed.application_context_name = APPLICATION_CONTEXT
-    proposed.calling_ae_title, proposed.called_ae_title = "CT1", "PACS"
-    context = build_context(sop_class_uid, ExplicitVRLittleEndian)
-    context.context_id = 1
-    proposed.presentation_context_definition_list = [context]
-    proposed.user_information = _user_information(maximum_bytes)
-    request = A_ASSOCIATE_RQ()
-    request.from_primitive(proposed)
+def call(
+    port: int,
+    sop_class_uid: str,
+    *,
+    called_ae: str = "PACS",
+    transfer_syntax: str = ExplicitVRLittleEndian,
+    maximum_bytes: int = 16_384,
+) -> socket.socket:
+    """Open an association for one SOP class."""
+    contexts = [(sop_class_uid, transfer_syntax)]
     connection = socket.create_connection(("127.0.0.1", port))
-    connection.sendall(request.encode())
+    connection.sendall(request(contexts, called_ae=called_ae, maximum_bytes=maximum_bytes))
     assert pdu(connection)[0] == ASSOCIATE_AC
     return connection
+
+
+def request(
+    contexts: Sequence[tuple[str, str]],
+    *,
+    calling_ae: str = "CT1",
+    called_ae: str = "PACS",
+    maximum_bytes: int = 16_384,
+) -> bytes:
+    """Return an A-ASSOCIATE-RQ for (SOP class, transfer syntax); their IDs are 1, 3, 5, ..."""
+    proposed = A_ASSOCIATE()
+    proposed.application_context_name = APPLICATION_CONTEXT
+    proposed.calling_ae_title, proposed.called_ae_title = calling_ae, called_ae
+    built = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
+    for number, context in enumerate(built):
+        context.context_id = 2 * number + 1
+    proposed.presentation_context_definition_list = built
+    proposed.user_information = _user_information(maximum_bytes)
+    encoded = A_ASSOCIATE_RQ()
+    encoded.from_primitive(proposed)
+    whole: bytes = encoded.encode()
+    return whole
 
 
 def message(connection: socket.socket) -> Message:
@@ -111,6 +135,25 @@ def message_id_of(command: bytes) -> int:
     """Return the Message ID, (0000,0110), of an encoded command set."""
     at = command.index(struct.pack("<HHL", 0x0000, 0x0110, 2)) + 8
     return int.from_bytes(command[at : at + 2], "little")
+
+
+def elements_of(answer: bytes) -> dict[int, bytes]:
+    """Return element number -> value of a command set that came in one PDU; none of another PDU."""
+    found: dict[int, bytes] = {}
+    at = 12  # headers of the PDU and of its only PDV
+    if answer[:1] != bytes([P_DATA_TF]) or answer[11:at] != bytes([COMMAND | LAST]):
+        return found
+    while at + 8 <= len(answer):
+        _, number, length = struct.unpack_from("<HHL", answer, at)
+        found[number] = answer[at + 8 : at + 8 + length]
+        at += 8 + length
+    return found
+
+
+def number_in(answer: bytes, element: int) -> int | None:
+    """Return a number of the command set that a PDU brings; None if it brings none."""
+    value = elements_of(answer).get(element)
+    return None if value is None else int.from_bytes(value, "little")
 
 
 def response(

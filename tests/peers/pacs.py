@@ -56,6 +56,7 @@ class Pacs:
         self,
         folder: Path,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         ae_title: str = "PACS",
         script: Script | None = None,
@@ -75,7 +76,7 @@ class Pacs:
         application.maximum_pdu_size = 131_072
         application.supported_contexts = [build_context(Verification)]
         self._server: Any = application.start_server(
-            ("127.0.0.1", port),
+            (host, port),
             block=False,
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, self._on_open),
@@ -191,7 +192,7 @@ class Pacs:
             self._closing.wait()
             return 0xA700
         status = int(step, 16) if step.startswith("0x") else 0x0000
-        stored = step in {"ok", "cut_after"} or status in {0x0111, 0xB000, 0xB006, 0xB007}
+        stored = step in {"ok", "cut_after", "late"} or status in {0x0111, 0xB000, 0xB006, 0xB007}
         data_set = event.request.DataSet.getvalue()
         uid = UID(event.request.AffectedSOPInstanceUID)
         if not uid.is_valid:
@@ -210,6 +211,8 @@ class Pacs:
         )
         if step.startswith("cut"):
             self._cut(event)
+        elif step == "late":
+            self._closing.wait(self.script.late_s)
         return status
 
     def _keep(self, uid: str, part10: bytes) -> None:

@@ -21,7 +21,8 @@ class Script:
         associate: ``accept``, ``reject_transient``, ``reject_permanent``, ``abort``, ``stall``
             (never answers), ``deaf`` (accepts, then reads nothing more), ``slow`` (15 ms a PDU).
         store: A step for each C-STORE: ``ok``; a status such as ``0xA700``, stored if it is a
-            warning; ``cut_before`` and ``cut_after`` storing, without an answer; ``stall``.
+            warning; ``cut_before`` and ``cut_after`` storing, without an answer; ``late``: stored,
+            and answered after ``late_s``; ``stall``.
         then: The step for every later C-STORE.
         commit: A step for each N-ACTION: ``same`` association, a ``new`` one, ``early`` (on the
             same one before the N-ACTION-RSP), ``early_new``, ``late`` (new, when ``release``
@@ -39,6 +40,7 @@ class Script:
     then: str = "ok"
     commit: tuple[str, ...] = ()
     then_commit: str = "same"
+    late_s: float = 1.5
     sop_classes: tuple[str, ...] = ()
     transfer_syntaxes: tuple[str, ...] = ()
     commits: bool = True

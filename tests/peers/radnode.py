@@ -14,7 +14,7 @@ import tomli_w
 from tests.peers import REPOSITORY, accepts, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from node.settings import Settings
@@ -38,15 +38,22 @@ class Node:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(
-        self, *verb: str, crash_at: str = "", how: str = "SIGKILL"
+        self,
+        *verb: str,
+        crash_at: str = "",
+        how: str = "SIGKILL",
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start ``radnode VERB``; with ``crash_at`` it sends itself a signal at that point."""
+        """Start ``radnode VERB``; with ``crash_at`` it sends itself a signal at that point.
+
+        ``before`` is a program that starts it, and becomes it.
+        """
         log = self.settings.data.parent / "node.log"
         environment = {**os.environ, **self.environment, "RADNODE_CRASH_AT": crash_at}
         environment["RADNODE_CRASH_BY"] = how
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "node.cli", *verb, "--config", str(self.config)],
+                [*before, sys.executable, "-m", "node.cli", *verb, "--config", str(self.config)],
                 cwd=REPOSITORY,
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -70,6 +70,8 @@ class Scanner:
         self.association = association
         self.timeout_s = timeout_s
         self._message_id = 0
+        # Or the data set waits for the acknowledgement of its command, 40 ms.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The thread of pynetdicom shall not take answers off the queue.
         association._reactor_checkpoint.clear()
         wait_until(lambda: association._is_paused or not association.is_alive())

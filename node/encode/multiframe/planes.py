@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import highdicom as hd
 import numpy as np
 from pydicom import Dataset
-from pydicom.valuerep import DS
+from pydicom.valuerep import DS, is_valid_ds
 
 from node.encode.multiframe.images import image
+from node.load.headers import decimals
 from pipelines.contract import Images, Volume
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from node.load.source import Source
 
 
@@ -56,9 +59,7 @@ def positions(source: Source) -> tuple[Any, ...]:
     """
     if not isinstance(source.study, Volume):
         return ()
-    return tuple(
-        _as_ds(image(source, k).first("ImagePositionPatient")) for k in range(_count(source))
-    )
+    return tuple(map(_as_ds, _stated_positions(source)))
 
 
 def plane_position(position: Any) -> Dataset:
@@ -75,9 +76,9 @@ def order(source: Source) -> list[int]:
     Slices lie against the cross product of rows and columns, as highdicom sorts them; images
     that make no volume stay as they are.
     """
-    places = positions(source)
-    if not places:
+    if not isinstance(source.study, Volume):
         return list(range(_count(source)))
+    places = [[*map(float, map(str, position))] for position in _stated_positions(source)]
     cosines = np.array(image(source, 0).first("ImageOrientationPatient"), dtype=np.float64)
     heights = np.array(places, dtype=np.float64) @ np.cross(cosines[:3], cosines[3:])
     return [int(k) for k in np.argsort(-heights, kind="stable")]
@@ -122,10 +123,21 @@ def pixel_measures(source: Source) -> Any:
     return hd.PixelMeasuresSequence(study.spacing_mm, slice_thickness=None)
 
 
+def _stated_positions(source: Source) -> Iterator[Sequence[object]]:
+    for k in range(_count(source)):
+        yield decimals(image(source, k).description, "ImagePositionPatient")
+
+
 def _count(source: Source) -> int:
     return len(source.frame_numbers) or len(source.instances)
 
 
 def _as_ds(values: Any) -> list[Any]:
     """Return decimals as they were written, shortened where that is longer than a DS may be."""
-    return [DS(value, auto_format=True) for value in values]
+    return [_as_written(value) or DS(value, auto_format=True) for value in values]
+
+
+def _as_written(value: Any) -> str:
+    """Return a decimal that nobody has parsed as it is, if it may be; or nothing."""
+    text = value.strip() if type(value) is str else ""
+    return text if is_valid_ds(text) else ""
