@@ -48,7 +48,7 @@ class Listen(Section):
     must name one of them (User Identity Negotiation, PS3.7 section D.3.3.7)."""
     tls: ListenTls | None = None
     """The encrypted port; None: there is none."""
-    maximum_associations: int = Field(default=100, ge=1)
+    maximum_associations: int = Field(default=250, ge=1)
     """Per listener process."""
     maximum_connections: int = Field(default=2000, ge=1)
     """Per listener process, those that have not asked for an association yet included."""

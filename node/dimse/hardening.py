@@ -1,11 +1,11 @@
 """What pynetdicom 3.0.4 leaves open on the acceptor's side, closed. By subclass, nothing patched.
 
-* It has no effective read time-out: a peer that sends three bytes and stops, or drips, holds its
-  place for ever. Here a PDU that has begun must be complete in time.
-* It believes the length that a PDU states: 4 GiB are buffered before any check. Here a PDU longer
-  than its type allows ends the association.
-* A connection that ends before it asked for an association keeps its place until a time-out. Here
-  it gives it up at once.
+* Every connection costs it two threads that look for work every millisecond, and a place among
+  the associations, whether it asks for one or not. A peer that sends three bytes and stops, or
+  drips, holds them for ever. Here pynetdicom hears of a connection when its request has come whole,
+  in time; until then one thread waits for it in the kernel.
+* It believes the length that a PDU states: 4 GiB are buffered before any check.
+* What is malformed in a request may kill the thread that would have said so.
 * Five connections may wait to be accepted, and everyone gets a thread. Here it is 128; an address
   that nobody may call from gets none, nor does one that holds too many connections.
 * It does the TLS handshake in the thread that accepts: one silent peer, and nobody else comes in.
@@ -30,14 +30,22 @@ from typing import TYPE_CHECKING, Any
 
 import pynetdicom
 from pynetdicom import evt
+from pynetdicom.fsm import StateMachine
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from node.dimse import alerts
 from node.dimse.acceptor import PDU_S, AcceptedAssociation, shut
 from node.dimse.admission import is_within
-from node.dimse.pdata import ABORT_INVALID_PARAMETER, PDU_HEADER_BYTES
+from node.dimse.pdata import (
+    ABORT_INVALID_PARAMETER,
+    ASSOCIATE_RQ,
+    PDU_HEADER_BYTES,
+    Ended,
+    InvalidPdu,
+)
 from node.errors import ConfigError
 from node.log import get_logger
+from node.malformed import MALFORMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +65,9 @@ if pynetdicom.__version__ != "3.0.4":
 log = get_logger(__name__)
 
 ASSOCIATE_BYTES = 131_072
-MAXIMUM_PDU_BYTES = {1: ASSOCIATE_BYTES, 2: ASSOCIATE_BYTES, 3: 4, 5: 4, 6: 4, 7: 4}
-"""By PDU type (PS3.8 section 9.3). P-DATA-TF has no place here."""
-
-
+"""Of an A-ASSOCIATE-RQ after its header."""
+ASSOCIATE_S = 5.0
+"""Seconds that a new connection has to ask for its association."""
 HANDSHAKE_S = 5.0
 """Seconds that a new connection has for its TLS handshake."""
 
@@ -86,46 +93,69 @@ class Door:
     encryption: ssl.SSLContext | None = None
 
 
-class DeadlineSocket(AssociationSocket):
-    """Reads PDUs within a length and a time. Replaces the class of a stock socket."""
+class RequestedSocket(AssociationSocket):
+    """Hands pynetdicom the request that has come whole. Replaces the class of a stock socket.
 
-    _pdu_type = 0
+    What follows is only looked at, to see that the peer has closed: nothing is waited for.
+
+    Attributes:
+        request: What is left of it.
+    """
+
+    request = b""
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read, or the end of the connection."""
+        return bool(self.request) or super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Read ``nr_bytes``, or what came before the peer closed.
-
-        Raises:
-            OSError: Too long, or not there in time; pynetdicom takes the connection for closed.
-        """
+        """Return at most ``nr_bytes`` of what there is."""
+        if self.request:
+            taken, self.request = self.request[:nr_bytes], self.request[nr_bytes:]
+            return bytearray(taken)
         connection = self.socket
-        if connection is None:
-            return bytearray()
-        allowed_bytes = MAXIMUM_PDU_BYTES.get(self._pdu_type, 0)
-        if nr_bytes != PDU_HEADER_BYTES and nr_bytes > allowed_bytes:
-            self.send(ABORT_INVALID_PARAMETER)
-            raise OSError(f"A PDU of {nr_bytes} bytes is too long")
-        allowed_s = min(PDU_S, self.assoc.network_timeout or PDU_S)
-        until = time.monotonic() + allowed_s
-        received = bytearray()
-        while len(received) < nr_bytes:
-            connection.settimeout(max(0.001, until - time.monotonic()))
-            piece = connection.recv(min(65_536, nr_bytes - len(received)))
-            if not piece:
-                return received
-            received += piece
-            if time.monotonic() > until:
-                raise TimeoutError("A PDU was not complete in time")
-        connection.settimeout(allowed_s)  # for send: a peer that stops reading
-        if nr_bytes == PDU_HEADER_BYTES:
-            self._pdu_type = received[0]
-        return received
+        return bytearray() if connection is None else bytearray(connection.recv(nr_bytes))
 
 
-def on_connection_closed(event: evt.Event) -> None:
-    """Wake the association if it still waits for its A-ASSOCIATE-RQ (EVT_CONN_CLOSE)."""
-    if event.assoc.requestor.primitive is None:
-        waiting: Any = event.assoc.dul.to_user_queue
-        waiting.put(None)  # what the wait for it returns after its time-out
+class GuardedStates(StateMachine):
+    """Ends an association whose request cannot be; stock, its thread dies and nobody is told."""
+
+    def do_action(self, event: str) -> None:
+        """Do what the standard's table of states says (PS3.8 section 9.2)."""
+        try:
+            super().do_action(event)
+        except MALFORMED:
+            transport: Any = self.dul.socket
+            transport.send(ABORT_INVALID_PARAMETER)
+            self.dul.kill_dul()
+            waiting: Any = self.dul.to_user_queue
+            waiting.put(None)  # what the association's wait for its request returns after a time
+
+
+def request_of(connection: socket.socket) -> bytes:
+    """Read the first PDU of a connection, which must be an A-ASSOCIATE-RQ.
+
+    Raises:
+        InvalidPdu: It is something else, or too long.
+        OSError: It was not there after ``ASSOCIATE_S`` in all, or the peer closed.
+    """
+    until = time.monotonic() + ASSOCIATE_S
+    request = bytearray()
+    wanted = PDU_HEADER_BYTES
+    while len(request) < wanted:
+        connection.settimeout(max(0.001, until - time.monotonic()))
+        piece = connection.recv(wanted - len(request))
+        if not piece:
+            raise Ended("The peer has closed the connection")
+        request += piece
+        if len(request) == PDU_HEADER_BYTES:
+            wanted += int.from_bytes(request[2:], "big")
+            if request[0] != ASSOCIATE_RQ or wanted > PDU_HEADER_BYTES + ASSOCIATE_BYTES:
+                raise InvalidPdu("No A-ASSOCIATE-RQ, or too long a one")
+        if time.monotonic() > until:
+            raise TimeoutError("An A-ASSOCIATE-RQ was not complete in time")
+    return bytes(request)
 
 
 class Acceptor(RequestHandler):
@@ -133,25 +163,34 @@ class Acceptor(RequestHandler):
 
     server: Server
 
-    def setup(self) -> None:
-        """Agree on encryption, where the port is for it.
+    def handle(self) -> None:
+        """Accept and serve the association; return when it has ended, in whatever way.
 
         Raises:
-            OSError: The peer did not, or not in time.
+            OSError: There is none: no agreement on encryption, or no request, or not in time.
         """
         if self.server.door.encryption is not None:
             self.request = encrypted(self.request, self.server.door.encryption)
-
-    def handle(self) -> None:
-        """Accept and serve the association; return when it has ended, in whatever way."""
+        try:
+            request = self.server.request_on(self.request)
+        except InvalidPdu:
+            self.request.sendall(ABORT_INVALID_PARAMETER)
+            raise
+        self.request.settimeout(PDU_S)  # for send: a peer that does not read
         association: Any = self._create_association()
-        association.bind(evt.EVT_CONN_CLOSE, on_connection_closed)
-        association.dul.socket.__class__ = DeadlineSocket
+        transport = association.dul.socket
+        transport.__class__, transport.request = RequestedSocket, request
+        association.dul.state_machine.__class__ = GuardedStates
         AcceptedAssociation.adopt(association, self.server.receiver)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
         association.join()
         self.server.ended(association)
+
+    def finish(self) -> None:
+        """Close what encryption was agreed on for: the server knows only what it accepted."""
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.close()
 
 
 def encrypted(connection: socket.socket, how: ssl.SSLContext) -> ssl.SSLSocket:
@@ -198,6 +237,7 @@ class Server(ThreadedAssociationServer):
         self.receiver = receiver
         self.ended = ended
         self._open: Counter[str] = Counter()
+        self._waiting: set[socket.socket] = set()
         self._counting = threading.Lock()
         super().__init__(
             ae, door.address, ae.ae_title, contexts, evt_handlers=handlers, request_handler=Acceptor
@@ -214,7 +254,17 @@ class Server(ThreadedAssociationServer):
                 association.abort()
             elif (transport := association.dul.socket) and transport.socket:
                 shut(transport.socket, socket.SHUT_RDWR)
+        for connection in tuple(self._waiting):
+            shut(connection, socket.SHUT_RDWR)
         self.server_close()
+
+    def request_on(self, connection: socket.socket) -> bytes:
+        """Read a connection's request, unless the end comes first. See ``request_of``."""
+        self._waiting.add(connection)
+        try:
+            return request_of(connection)
+        finally:
+            self._waiting.discard(connection)
 
     def server_bind(self) -> None:
         """Bind, together with other processes if so configured."""
@@ -271,6 +321,9 @@ class Server(ThreadedAssociationServer):
             log.warning("tls_failed", address=address, reason=error.reason)
             said = f"{address}: TLS handshake failed"
             alerts.tell(self.receiver.ledger, "association_rejected", address, said)
+            return
+        if isinstance(error, OSError):  # a port scanner, say
+            log.warning("no_association", address=client_address[0], reason=str(error))
             return
         log.error("connection_failed", address=client_address[0], error=type(error).__name__)
 

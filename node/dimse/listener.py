@@ -16,7 +16,7 @@ from node.dimse import gate
 from node.dimse.admission import callers, on_requested
 from node.dimse.commitment import INVALID_ARGUMENT_VALUE, on_n_event_report
 from node.dimse.contexts import listener_contexts
-from node.dimse.hardening import Door, Server
+from node.dimse.hardening import ASSOCIATE_S, Door, Server
 from node.dimse.identity import Users
 from node.dimse.pledges import Pledges
 from node.dimse.receive import Receiver, cause_of
@@ -40,9 +40,6 @@ log = get_logger(__name__)
 
 HEARTBEAT_S = 15.0
 """A quarter of ``studies.ASSOCIATION_SILENCE_S``."""
-
-ASSOCIATE_S = 5.0
-"""Seconds that a new connection has to ask for its association."""
 
 POLL_S = 5.0
 """How often the accepting thread looks whether it shall end, where nothing wakes it."""

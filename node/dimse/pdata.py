@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+ASSOCIATE_RQ = 1
 P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT_RQ = 4, 5, 6, 7
 """PDU types of an established association (PS3.8 section 9.3)."""
 
@@ -136,8 +137,8 @@ class FragmentReader:
         self._begin += _PDU.size
         self._pdu_until = self._pdu_until or time.monotonic() + self._pdu_s
         if pdu_type == P_DATA_TF:
-            if length > self._maximum_bytes:
-                raise InvalidPdu(f"A PDU of {length} bytes is too long")
+            if not 0 < length <= self._maximum_bytes:
+                raise InvalidPdu(f"A PDU of {length} bytes")
             return int(length)
         if length != FIXED_PDU_BYTES:
             raise InvalidPdu(f"PDU type {pdu_type} has no {length} bytes")

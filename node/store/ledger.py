@@ -29,6 +29,8 @@ POSTGRESQL = {
 
 KEPT_CONNECTIONS = 5
 """Stay open; more come, and go, while many threads use the ledger at once."""
+MOST_CONNECTIONS = 100
+"""More associations than these wait for each other: PostgreSQL's own default is 100 in all."""
 
 
 SQLITE_CACHE_KIB = 16_384
@@ -113,7 +115,7 @@ class Ledger:
 def open_ledger(settings: Settings) -> Ledger:
     """Open the ledger that ``settings`` name: a connection for each association, and more."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    connections = settings.listen.maximum_associations + KEPT_CONNECTIONS
+    connections = min(settings.listen.maximum_associations, MOST_CONNECTIONS) + KEPT_CONNECTIONS
     return Ledger.open(settings.database_url, connections=connections)
 
 

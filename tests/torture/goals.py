@@ -30,7 +30,7 @@ def wanted(figure: dict[str, Any]) -> str:
 def measured(figure: dict[str, Any]) -> str:
     """Return the figure with its number of trials."""
     value = float(figure["measured"])
-    said = f"{value:.0f}" if value == round(value) else f"{value:.3g}"
+    said = f"{value:.0f}" if float(value).is_integer() else f"{value:.3g}"
     return said if figure["of"] is None else f"{said} of {figure['of']}"
 
 
