@@ -169,32 +169,36 @@ def _start(work: Work, folders: Sequence[Path]) -> _Child:
 
 
 class _Pulse:
-    """Whether a process group does anything at all."""
+    """Whether a process does anything at all."""
 
-    def __init__(self, group: int) -> None:
-        self._group = group
+    def __init__(self, process: int) -> None:
+        self._process = process
         self._ticks: int | None = None
         self._changed_at = time.monotonic()
 
     def still_s(self) -> float:
         """Return for how long it has used no processor, as far as was looked."""
-        ticks, now = _processor_ticks(self._group), time.monotonic()
+        ticks, now = _processor_ticks(self._process), time.monotonic()
         if ticks is None or ticks != self._ticks:
             self._ticks, self._changed_at = ticks, now
         return now - self._changed_at
 
 
-def _processor_ticks(group: int) -> int | None:
-    """Return the processor time of all processes of a group; None where nobody tells (macOS)."""
-    if not _PROCESSES.is_dir():
-        return None
-    ticks = 0
+def _processor_ticks(process: int) -> int | None:
+    """Return the processor time of a process; None where that says nothing.
+
+    Nobody tells on macOS; and who has started a program waits for it, while that may compute in a
+    container, whose engine starts it outside of every process that can be seen from here.
+    """
+    ticks = None
     for stat in _PROCESSES.glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended meanwhile
-            # After the name, which may hold anything: state, parent, group ... (proc(5)).
+            # After the name, which may hold anything: state, parent ... (proc(5)).
             fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
-                ticks += sum(map(int, fields[11:15]))
+            if int(fields[1]) == process:
+                return None
+            if stat.parent.name == str(process):
+                ticks = sum(map(int, fields[11:15]))
     return ticks
 
 
@@ -214,7 +218,7 @@ def _read_answer(child: _Child, deadline_s: float, tick: Callable[[], None]) -> 
 def _read_line(child: _Child, deadline: float, tick: Callable[[], None]) -> bytes:
     """Read one line, unbuffered. Empty if the process closed its end."""
     descriptor = child.answers.fileno()
-    pulse = _Pulse(child.process.pid)  # it leads its group
+    pulse = _Pulse(child.process.pid)
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while b"\n" not in child.pending:

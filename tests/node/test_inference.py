@@ -109,6 +109,14 @@ class Starts(Harmless):
         time.sleep(600)
 
 
+class Awaits(Harmless):
+    """Waits for a program that waits itself, as docker's does while a container computes."""
+
+    def run(self, ct):
+        subprocess.run(["sleep", "4"])
+        return Result()
+
+
 class Scribbles(Harmless):
     """Leaves images in a temporary file, as a program of a site might, then crashes."""
 
@@ -155,6 +163,7 @@ NAMES = {
     "exits": "Exits",
     "hangs": "Hangs",
     "computes": "Computes",
+    "awaits": "Awaits",
     "raises": "Raises",
     "eats": "Eats",
     "prints": "Prints",
@@ -369,6 +378,13 @@ def test_a_model_that_computes_is_not_called_hanging(
     assert (
         model.fails("computes", deadline_s=5.0) == "The model did not finish before its deadline."
     )
+
+
+def test_a_model_that_computes_where_nobody_sees_it_is_not_called_hanging(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.inference.STILL_S", 1.0)
+    assert model.run("awaits")["outcome"] == "nothing_found"
 
 
 def test_a_model_may_print_what_it_likes(model: Model) -> None:
