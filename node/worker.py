@@ -293,15 +293,19 @@ class Worker:
 
     def _give_back(self, lease: Lease, error: NodeError) -> None:
         """Schedule another attempt if that may help, else set the job aside for a person."""
+        try:
+            with self._ledger.write() as db:
+                if isinstance(error, DiskFailed):  # no fault of the job: it waits, however long
+                    jobs.postpone(db, lease, what=error.what, do=error.do, retry_in_s=DISK_RETRY_S)
+                elif error.retry:
+                    wait_s = RETRY_S * 2 ** (lease.attempt - 1)
+                    jobs.fail(db, lease, what=error.what, do=error.do, retry_in_s=wait_s)
+                else:
+                    jobs.quarantine(db, lease, what=error.what, do=error.do)
+        except LeaseLost as lost:  # that is why: who has the job now removes what it leaves behind
+            log.warning("lease_lost", job=lease.job.id, what=lost.what)
+            return
         log.error("job_failed", job=lease.job.id, what=error.what, do=error.do)
-        with contextlib.suppress(LeaseLost), self._ledger.write() as db:
-            if isinstance(error, DiskFailed):  # no fault of the job: it waits, however long
-                jobs.postpone(db, lease, what=error.what, do=error.do, retry_in_s=DISK_RETRY_S)
-            elif error.retry:
-                wait_s = RETRY_S * 2 ** (lease.attempt - 1)
-                jobs.fail(db, lease, what=error.what, do=error.do, retry_in_s=wait_s)
-            else:
-                jobs.quarantine(db, lease, what=error.what, do=error.do)
 
     def _tick(self, job_id: str | None) -> None:
         if self._stop.is_set():

@@ -70,7 +70,7 @@ messages = st.lists(
 @given(messages, st.booleans(), st.lists(st.integers(1, 400), max_size=12))
 def test_the_same_fragments_come_out_however_they_are_packed_and_cut(sent, together, cuts):
     pdvs = [pdv(content, context_id=n, control=kind | 2) for n, kind, content in sent]
-    stream = pdu(*pdvs) if together else b"".join(map(pdu, pdvs))
+    stream = pdu(*pdvs) if together and pdvs else b"".join(map(pdu, pdvs))
     ends = [0, *sorted({cut for cut in cuts if cut < len(stream)}), len(stream)]
     got = read(*(stream[a:b] for a, b in pairwise(ends)))
     assert got == [[n, bool(kind), content, True] for n, kind, content in sent]
