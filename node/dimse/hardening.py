@@ -115,7 +115,8 @@ class RequestedSocket(AssociationSocket):
             taken, self.request = self.request[:nr_bytes], self.request[nr_bytes:]
             return bytearray(taken)
         connection = self.socket
-        return bytearray() if connection is None else bytearray(connection.recv(nr_bytes))
+        at_most = min(nr_bytes, ASSOCIATE_BYTES)  # of the 4 GiB that a header may claim
+        return bytearray() if connection is None else bytearray(connection.recv(at_most))
 
 
 class GuardedStates(StateMachine):
