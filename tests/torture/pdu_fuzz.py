@@ -118,7 +118,7 @@ def _one(
             return _read_to_the_end(connection, stream)
         except TimeoutError:
             return "hung", stream, []
-        except ConnectionError:
+        except OSError:  # also of the shutdown, where the listener was faster
             return "reset", stream, []
 
 
