@@ -20,6 +20,12 @@ def dump_no_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def open_many_files() -> None:
+    """Let this process open as many files as the site allows: the usual limit is for select(2)."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def confine(data: Path) -> None:
     """Keep what this process writes, and what it starts, to the data folder and its owner.
 

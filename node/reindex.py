@@ -12,7 +12,6 @@ saves. A million of each takes some ten seconds.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from node.dimse.receive import Sender, index, received
 from node.errors import RejectedInstance
 from node.log import get_logger, short
 from node.malformed import MALFORMED
-from node.spool import Spool
+from node.spool import FOLDERS, Spool
 from node.store import events, removals, retention, spooled
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from node.store.ledger import Ledger
 
 log = get_logger(__name__)
-
-FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 FILES_AT_ONCE = 1_000_000
 """Whose names are in memory: 200 MB. All rows are read once for so many."""
@@ -151,8 +148,8 @@ def _parts(spool: Spool) -> Iterator[tuple[list[str], set[str]]]:
     for folder in FOLDERS:
         folders.append(folder)
         # What is not there, or cannot be read, holds nothing: what it held is missing.
-        with suppress(OSError), os.scandir(spool.absolute(folder)) as found:
-            files.update(f"{folder}/{one.name}" for one in found if one.name.endswith(".dcm"))
+        with suppress(OSError):
+            files.update(spool.files_in(folder))
         if len(files) >= FILES_AT_ONCE or folder == FOLDERS[-1]:
             yield folders, files
             folders, files = [], set()

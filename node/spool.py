@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+"""Of kept files: the first two digits of a digest."""
+
+
 def fsync_directory(folder: Path) -> None:
     """Make the folder's entries durable: a rename is not, by itself."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -126,7 +130,7 @@ class Spool:
         Raises:
             OSError: The disk does not take them.
         """
-        for name in ("tmp", *(f"{number:02x}" for number in range(256))):
+        for name in ("tmp", *FOLDERS):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         fsync_directory(self.folder)
 
@@ -242,8 +246,18 @@ class Spool:
 
     def files(self) -> Iterator[str]:
         """Yield the relative path of every kept file, in no particular order."""
-        for path in self.folder.glob("[0-9a-f][0-9a-f]/*.dcm"):
-            yield path.relative_to(self.folder).as_posix()
+        for folder in FOLDERS:
+            with suppress(OSError):  # what is not there, or cannot be read, holds nothing
+                yield from self.files_in(folder)
+
+    def files_in(self, folder: str) -> Iterator[str]:
+        """Yield those of one of ``FOLDERS``.
+
+        Raises:
+            OSError: It is not there, or cannot be read.
+        """
+        with os.scandir(self.absolute(folder)) as found:
+            yield from (f"{folder}/{one.name}" for one in found if one.name.endswith(".dcm"))
 
 
 def _new_file(path: Path) -> int:

@@ -88,6 +88,7 @@ def listen(settings: Settings, number: int) -> None:
     from node.reindex import reindex
 
     begin(f"listen-{number}", settings)
+    confine.open_many_files()
     ledger = ready_ledger(settings)
     stop = stop_event()
     reindex(settings, ledger, tells=number == 1)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pynetdicom.association import Association
+    from pynetdicom.presentation import PresentationContext
 
     from node.domain import Commitment
     from node.settings import DimseDestination, Settings
@@ -102,12 +103,9 @@ def associate_for_commitment(
         arrived.set()
         return answer
 
-    context = build_context(
-        StorageCommitmentPushModel, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    )
     handlers = [(evt.EVT_N_EVENT_REPORT, on_report)]
     try:
-        with associate(settings, destination, [context], handlers) as association:
+        with associate(settings, destination, [proposal()], handlers) as association:
             yield association
             for thread in reporting:  # the ledger has the answer; the peer must get its response
                 thread.join(destination.timeout_s)
@@ -129,7 +127,7 @@ def request(association: Association, transaction: Commitment, *, timeout_s: flo
     information = Dataset()
     information.TransactionUID = transaction.transaction_uid
     information.ReferencedSOPSequence = [
-        _reference(sop_class_uid, sop_instance_uid)
+        reference(sop_class_uid, sop_instance_uid)
         for sop_class_uid, sop_instance_uid in transaction.references
     ]
     encoded = encode(
@@ -153,7 +151,15 @@ def request(association: Association, transaction: Commitment, *, timeout_s: flo
         )
 
 
-def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+def proposal() -> PresentationContext:
+    """Return the presentation context that storage commitment is spoken in, as this node asks."""
+    return build_context(
+        StorageCommitmentPushModel, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+    )
+
+
+def reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    """Return the item that stands for an object (PS3.4 table J.3.2-1)."""
     item = Dataset()
     item.ReferencedSOPClassUID = sop_class_uid
     item.ReferencedSOPInstanceUID = sop_instance_uid

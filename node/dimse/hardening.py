@@ -17,6 +17,7 @@ rely on internals, hence the check of the version.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
@@ -106,8 +107,18 @@ class RequestedSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read, or the end of the connection."""
-        return bool(self.request) or super().ready
+        """Whether there is something to read, or the end of the connection.
+
+        Stock, a process with a thousand files open takes every connection for closed (select(2)).
+        """
+        connection = self.socket
+        if self.request or connection is None:
+            return bool(self.request)
+        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+            return True
+        looks = select.poll()
+        looks.register(connection, select.POLLIN)
+        return bool(looks.poll(0))
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Return at most ``nr_bytes`` of what there is."""

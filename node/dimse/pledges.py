@@ -12,11 +12,10 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
-from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
@@ -32,6 +31,8 @@ from node.dimse.commitment import (
     REQUEST_COMMITMENT,
     SOME_FAILED,
     SUCCESS,
+    proposal,
+    reference,
 )
 from node.dimse.receive import cause_of
 from node.domain import Pledge, Verdict
@@ -162,9 +163,9 @@ def report_of(pledge: Pledge, verdict: Verdict, transfer_syntax_uid: str) -> N_E
     information = Dataset()
     information.TransactionUID = pledge.transaction_uid
     if verdict.committed:
-        information.ReferencedSOPSequence = [_item(*one) for one in verdict.committed]
+        information.ReferencedSOPSequence = [reference(*one) for one in verdict.committed]
     if verdict.failed:
-        information.FailedSOPSequence = [_item(*one) for one in verdict.failed]
+        information.FailedSOPSequence = [_failure(*one) for one in verdict.failed]
     report = N_EVENT_REPORT()
     report.MessageID = 1
     report.AffectedSOPClassUID = StorageCommitmentPushModel
@@ -189,13 +190,10 @@ def call_back(
     Raises:
         DeliveryError: The peer was not told, as far as this node knows.
     """
-    context = build_context(
-        StorageCommitmentPushModel, [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    )
     role = SCP_SCU_RoleSelectionNegotiation()
     role.sop_class_uid = StorageCommitmentPushModel
     role.scu_role, role.scp_role = False, True
-    with associate(settings, destination, [context], roles=[role]) as association:
+    with associate(settings, destination, [proposal()], roles=[role]) as association:
         accepted = association.accepted_contexts[0]
         report = report_of(pledge, verdict, str(accepted.transfer_syntax[0]))
         timeout_s = destination.timeout_s
@@ -245,10 +243,7 @@ def _tell_untold(ledger: Ledger, pledge: Pledge) -> None:
     log.warning("pledge_untold", calling_ae=pledge.calling_ae)
 
 
-def _item(sop_class_uid: str, sop_instance_uid: str, reason: int | None = None) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = sop_class_uid
-    item.ReferencedSOPInstanceUID = sop_instance_uid
-    if reason is not None:
-        item.FailureReason = reason
+def _failure(sop_class_uid: str, sop_instance_uid: str, reason: int) -> Dataset:
+    item = reference(sop_class_uid, sop_instance_uid)
+    item.FailureReason = reason
     return item

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import struct
 import threading
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from node import confine
 from node.dimse import hardening
 from tests.node.receiving import listening
 from tests.peers import by_hand, dcmtk, wait_until
@@ -17,6 +23,7 @@ from tests.peers import by_hand, dcmtk, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SLICE = Path(str(get_testdata_file("CT_small.dcm")))
 CONTEXTS = [(str(CTImageStorage), str(ExplicitVRLittleEndian))]
 FIRST_CONTEXT_ID = 4
 """Bytes after the type of the item."""
@@ -85,3 +92,14 @@ def test_a_pdu_without_anything_in_it_ends_the_association(port):
     with by_hand.call(port, str(CTImageStorage), called_ae="RADNODE") as connection:
         connection.sendall(struct.pack(">BxL", by_hand.P_DATA_TF, 0))
         assert answer(connection)[0] == by_hand.ABORT
+
+
+def test_a_process_with_more_than_a_thousand_files_open_takes_connections(port):
+    confine.open_many_files()
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2000:
+        pytest.skip("this user may not open so many files")
+    with Path(os.devnull).open("rb") as one, ExitStack() as held:
+        for _ in range(1100):
+            held.callback(os.close, os.dup(one.fileno()))
+        assert dcmtk.storescu(port, [SLICE]).returncode == 0
+        assert dcmtk.echoscu(port, called_ae="ELSEWHERE").returncode != 0
