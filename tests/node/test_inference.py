@@ -434,7 +434,10 @@ def test_processes_of_one_host_share_its_cores(monkeypatch: pytest.MonkeyPatch) 
     for processes, threads, expected in ((1, 0, None), (2, 0, "4"), (16, 0, "1"), (2, 3, "3")):
         inference = InferenceProcess(Work(processes=processes, threads=threads))
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        given = psutil.Process(inference._running().process.pid).environ()
+        child = psutil.Process(inference._running().process.pid)
+        # For a moment of its exec a process has no environment at all.
+        wait_until(child.environ, what="The start of the child")
+        given = child.environ()
         inference.kill()
         assert given.get("OMP_NUM_THREADS") == expected
 

@@ -53,7 +53,7 @@ class Syslog:
     polite: bool = True
     connections: int = 0
     _listening: socket.socket | None = None
-    _open: set[socket.socket] = field(default_factory=set)
+    _open: dict[ssl.SSLSocket, threading.Thread] = field(default_factory=dict)
 
     def start(self) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -71,8 +71,12 @@ class Syslog:
             with suppress(OSError):
                 self._listening.shutdown(socket.SHUT_RDWR)
             self._listening.close()
-        for connection in tuple(self._open):
+        for connection, serving in tuple(self._open.items()):
+            del self._open[connection]
             _reset(connection)
+            # Closed under a thread that reads, a connection would live until something comes.
+            if serving is not threading.current_thread():
+                serving.join()
 
     def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
         with suppress(OSError):
@@ -87,7 +91,7 @@ class Syslog:
             plain.close()
             return
         self.connections += 1
-        self._open.add(connection)
+        self._open[connection] = threading.current_thread()
         buffer, read = b"", 0
         try:
             while received := connection.recv(65_536):
@@ -97,12 +101,12 @@ class Syslog:
                     self.dies_after = None
                     self.stop()
                     return
-            if self.polite:
+            if self.polite and connection in self._open:
                 connection.unwrap()
         except OSError:
             pass
         finally:
-            self._open.discard(connection)
+            self._open.pop(connection, None)
             connection.close()
 
     def _take(self, buffer: bytes) -> bytes:
@@ -129,12 +133,12 @@ def _parsed(message: bytes) -> Told:
     )
 
 
-def _reset(connection: socket.socket) -> None:
+def _reset(connection: ssl.SSLSocket) -> None:
+    """Wake whoever reads; what it then closes is reset, without a farewell."""
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with suppress(OSError):
-        # Of the descriptor itself, so that no TLS farewell is said.
-        socket.socket(fileno=connection.detach()).close()
+        socket.socket.shutdown(connection, socket.SHUT_RD)
 
 
 @contextmanager
