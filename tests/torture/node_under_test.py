@@ -117,9 +117,9 @@ class NodeUnderTest:
             query = select(job).order_by(job.c.planned_at, job.c.id)
             return [dict(row) for row in db.execute(query).mappings()]
 
-    def unfinished(self) -> int:
-        """Return how much is on its way: studies, jobs and deliveries."""
-        open_states = [state.value for state in OPEN_JOB_STATES]
+    def unfinished(self, *also: JobState) -> int:
+        """Return how much is on its way: studies, jobs (those in ``also`` too) and deliveries."""
+        open_states = [state.value for state in (*OPEN_JOB_STATES, *also)]
         on_their_way = [DeliveryState.PENDING.value, DeliveryState.SENT.value]
         queries = (
             select(func.count()).where(study.c.state == StudyState.RECEIVING),
