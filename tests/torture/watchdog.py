@@ -74,9 +74,8 @@ def measure(seed: int, size: Size, folder: Path) -> list[Figure]:
 
 def _settled(tested: NodeUnderTest, up_pid: int) -> None:
     """Wait until the supervisor judges its worker: it lets the young one be."""
-    old_enough = time.time() - SETTLED_S
     wait_until(
-        lambda: _process(up_pid, WORK).create_time() < old_enough - 1.0,
+        lambda: time.time() - _process(up_pid, WORK).create_time() > SETTLED_S + 1.0,
         timeout_s=2 * SETTLED_S,
         what="The settling of the worker",
     )
